@@ -1,0 +1,94 @@
+//! One connection to NATS, shared by everything in a process.
+
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::jetstream;
+use tracing::{info, warn};
+
+/// Longest wait for an answer of the JetStream API.
+const API_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait for a connection.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most publishes whose acknowledgement is awaited at a time; more wait for their turn.
+const MAX_ACKS: usize = 4_096;
+
+/// A connection to NATS. Clones share it. It reconnects by itself, for as long as the process lives.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    client: async_nats::Client,
+    jetstream: jetstream::Context,
+}
+
+/// NATS could not be reached at all.
+#[derive(Debug, thiserror::Error)]
+#[error("no connection to NATS")]
+pub struct ConnectError(#[from] async_nats::ConnectError);
+
+impl Bus {
+    /// Connects to one of `urls` (separated by commas). `name` is how the connection shows in NATS' monitoring.
+    ///
+    /// # Errors
+    /// If no server could be reached at the first try.
+    pub async fn connect(urls: &str, name: &str) -> Result<Self, ConnectError> {
+        let servers: Vec<&str> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
+        let client = async_nats::ConnectOptions::new()
+            .name(name)
+            .connection_timeout(CONNECT_TIMEOUT)
+            .request_timeout(Some(API_TIMEOUT))
+            .ping_interval(Duration::from_secs(10))
+            .reconnect_delay_callback(|tries| {
+                Duration::from_millis(match tries {
+                    0 | 1 => 0,
+                    2..=10 => 100,
+                    _ => 1_000,
+                })
+            })
+            .event_callback(async |event| match event {
+                async_nats::Event::Connected => info!("connected to NATS"),
+                async_nats::Event::Disconnected => warn!("disconnected from NATS"),
+                other => warn!(event = %other, "NATS"),
+            })
+            .connect(servers)
+            .await?;
+        let jetstream = jetstream::ContextBuilder::new()
+            .timeout(API_TIMEOUT)
+            .ack_timeout(API_TIMEOUT)
+            .max_ack_inflight(MAX_ACKS)
+            .backpressure_on_inflight(true)
+            .build(client.clone());
+        Ok(Self { client, jetstream })
+    }
+
+    /// Whether a server is connected right now. While none is, what is published only waits in this process.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    /// Largest message that the server takes, headers included, in bytes.
+    pub fn max_payload(&self) -> usize {
+        self.client.server_info().max_payload
+    }
+
+    /// The server's version.
+    pub fn server_version(&self) -> String {
+        self.client.server_info().version
+    }
+
+    /// The connection itself.
+    pub fn client(&self) -> &async_nats::Client {
+        &self.client
+    }
+
+    /// JetStream on this connection.
+    pub fn jetstream(&self) -> &jetstream::Context {
+        &self.jetstream
+    }
+
+    /// Sends what is still in this process's buffers and waits until the server has it, at most `limit`.
+    pub async fn flush(&self, limit: Duration) {
+        if tokio::time::timeout(limit, self.client.flush()).await.is_err() {
+            warn!("NATS did not take everything before the end");
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! NATS as Staffetta uses it: subjects, streams, acknowledged publishing, the registry, leases and the SEND queue.
+//!
+//! Nothing outside this crate knows a stream's name or a header's.
+
+mod codec;
+mod connection;
+mod lease;
+mod publish;
+mod queue;
+mod registry;
+mod secret;
+mod streams;
+mod subjects;
+
+pub use codec::{
+    CodecError, DeadLetter, Encoding, command_fields, dead_letter_message, decode_dead_letter, decode_event,
+    encode_command, event_message,
+};
+pub use connection::{Bus, ConnectError};
+pub use lease::{Lease, LeaseHolder, boot_time};
+pub use publish::{PublishError, Stored};
+pub use queue::{Batch, LaneBacklog, QueueError, QueuedMessage, SendQueue};
+pub use registry::{
+    App, AppEntry, Change, Changed, Channel, ChannelEntry, DoubtPolicy, EndpointEntry, Entry, Plan, Provider,
+    Registry, RegistryError, RegistryFile, RegistryStore, RegistryView, Secrets, Tenant, TenantEntry,
+    Unnamed, WindowTemplate,
+};
+pub use secret::{MasterKey, Secret, SecretError, SecretLiteral};
+pub use streams::{Retention, StreamError};
+pub use subjects::{SendSubject, dead_subject, event_subject, webhook_subject};

@@ -1,0 +1,185 @@
+//! The registry as services read it: resolved, indexed, and complete at one moment.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use staffetta_domain::{AppId, ChannelId, TenantId};
+
+use super::entry::{ChannelEntry, DoubtPolicy, Entry, Provider};
+use crate::codec::Encoding;
+use crate::secret::{MasterKey, key_digest};
+
+/// A Meta app, its secrets at hand.
+#[derive(Debug)]
+pub struct App {
+    /// Its id.
+    pub id: AppId,
+    /// Any of them may sign a webhook. Empty if none could be had: then the app's webhooks can't be taken.
+    pub secrets: Vec<SecretString>,
+    /// What Meta shows when it verifies the webhook's address.
+    pub verify_token: Option<SecretString>,
+}
+
+/// A tenant.
+#[derive(Debug)]
+pub struct Tenant {
+    /// Its id.
+    pub id: TenantId,
+    /// How its events are written on EVENTS.
+    pub encoding: Encoding,
+    /// What becomes of its commands whose outcome nobody can tell.
+    pub doubt_policy: DoubtPolicy,
+}
+
+/// A channel, its token at hand.
+#[derive(Debug)]
+pub struct Channel {
+    /// Its id.
+    pub id: ChannelId,
+    /// Whose it is.
+    pub tenant: Arc<Tenant>,
+    /// Whose API it speaks.
+    pub provider: Provider,
+    /// Meta's id of the number.
+    pub phone_number_id: Option<String>,
+    /// The WhatsApp Business Account.
+    pub waba_id: Option<String>,
+    /// The number, for people.
+    pub display_phone_number: Option<String>,
+    /// What it shows at the provider; `None` if it can't be had.
+    pub access_token: Option<SecretString>,
+    /// Messages a second, sent and received together.
+    pub rate: u32,
+}
+
+/// The whole registry at one moment.
+#[derive(Debug, Default)]
+pub struct Registry {
+    apps: HashMap<AppId, Arc<App>>,
+    tenants: HashMap<TenantId, Arc<Tenant>>,
+    channels: HashMap<ChannelId, Arc<Channel>>,
+    keys: HashMap<String, TenantId>,
+    numbers: HashMap<String, ChannelId>,
+    problems: Vec<String>,
+}
+
+impl Registry {
+    /// Resolves `entries`, given with their revisions. What can't be resolved becomes a problem and leaves the rest
+    /// as it is.
+    pub(crate) fn resolve<'a>(
+        entries: impl Iterator<Item = (u64, &'a Entry)>,
+        master: Option<&MasterKey>,
+    ) -> Self {
+        let mut registry = Self::default();
+        let mut channels: Vec<(u64, &ChannelEntry)> = Vec::new();
+        for (revision, entry) in entries {
+            match entry {
+                Entry::App(entry) => {
+                    let place = |field: &str| format!("app.{}/{field}", entry.id);
+                    let mut secrets = Vec::new();
+                    for secret in &entry.app_secret.0 {
+                        secrets.extend(registry.keep(secret.resolve(&place("app_secret"), master)));
+                    }
+                    let verify_token = entry.verify_token.as_ref();
+                    let verify_token = verify_token
+                        .and_then(|token| registry.keep(token.resolve(&place("verify_token"), master)));
+                    let app = App { id: entry.id.clone(), secrets, verify_token };
+                    registry.apps.insert(entry.id.clone(), Arc::new(app));
+                }
+                Entry::Tenant(entry) => {
+                    for key in &entry.api_keys {
+                        if let Some(digest) =
+                            registry.keep(key.digest(&format!("tenant.{}/api_keys", entry.id), master))
+                        {
+                            registry.keys.insert(digest, entry.id.clone());
+                        }
+                    }
+                    let tenant = Tenant {
+                        id: entry.id.clone(),
+                        encoding: entry.encoding,
+                        doubt_policy: entry.doubt_policy,
+                    };
+                    registry.tenants.insert(entry.id.clone(), Arc::new(tenant));
+                }
+                Entry::Channel(entry) => channels.push((revision, entry)),
+                Entry::Endpoint(_) => {}
+            }
+        }
+        // The last claim of a number wins.
+        channels.sort_by_key(|(revision, _)| *revision);
+        for (_, entry) in channels {
+            registry.add_channel(entry, master);
+        }
+        registry
+    }
+
+    fn add_channel(&mut self, entry: &ChannelEntry, master: Option<&MasterKey>) {
+        let Some(tenant) = self.tenants.get(&entry.tenant).cloned() else {
+            self.problems
+                .push(format!("channel.{}: its tenant {} is not registered", entry.id, entry.tenant));
+            return;
+        };
+        let token = entry.access_token.as_ref();
+        let place = format!("channel.{}/access_token", entry.id);
+        let access_token = token.and_then(|token| self.keep(token.resolve(&place, master)));
+        if let Some(number) = &entry.phone_number_id {
+            self.numbers.insert(number.clone(), entry.id.clone());
+        }
+        let channel = Channel {
+            id: entry.id.clone(),
+            tenant,
+            provider: entry.provider,
+            phone_number_id: entry.phone_number_id.clone(),
+            waba_id: entry.waba_id.clone(),
+            display_phone_number: entry.display_phone_number.clone(),
+            access_token,
+            rate: entry.rate,
+        };
+        self.channels.insert(entry.id.clone(), Arc::new(channel));
+    }
+
+    fn keep<T>(&mut self, resolved: Result<T, crate::SecretError>) -> Option<T> {
+        resolved.map_err(|problem| self.problems.push(problem.to_string())).ok()
+    }
+
+    /// All apps, in no order.
+    pub fn apps(&self) -> impl Iterator<Item = &Arc<App>> {
+        self.apps.values()
+    }
+
+    /// The app of that id.
+    pub fn app(&self, id: &AppId) -> Option<&Arc<App>> {
+        self.apps.get(id)
+    }
+
+    /// The tenant of that id.
+    pub fn tenant(&self, id: &TenantId) -> Option<&Arc<Tenant>> {
+        self.tenants.get(id)
+    }
+
+    /// The channel of that id.
+    pub fn channel(&self, id: &ChannelId) -> Option<&Arc<Channel>> {
+        self.channels.get(id)
+    }
+
+    /// All channels, in no order.
+    pub fn channels(&self) -> impl Iterator<Item = &Arc<Channel>> {
+        self.channels.values()
+    }
+
+    /// The channel that owns Meta's number of that id.
+    pub fn channel_of_number(&self, phone_number_id: &str) -> Option<&Arc<Channel>> {
+        self.channels.get(self.numbers.get(phone_number_id)?)
+    }
+
+    /// The tenant that an API key belongs to.
+    pub fn tenant_of_key(&self, key: &str) -> Option<&Arc<Tenant>> {
+        self.tenants.get(self.keys.get(&key_digest(key))?)
+    }
+
+    /// What could not be resolved, as texts without secrets.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}

@@ -1,0 +1,131 @@
+//! Meta's Cloud API: the JSON and the HTTP of sending, known nowhere else.
+
+mod answer;
+mod request;
+mod stamp;
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
+use staffetta_domain::{ErrorClass, ProviderError, Wamid};
+
+pub use request::message_body;
+use stamp::StampedBody;
+pub use stamp::{Fence, WriteStamp, Written};
+
+/// One pooled client for every channel of a process.
+#[derive(Clone, Debug)]
+pub struct CloudApi {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// How a send ended when it was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SendError {
+    /// The provider refused it: nothing was sent.
+    Refused {
+        /// What it said.
+        error: ProviderError,
+        /// What that means for the command.
+        class: ErrorClass,
+        /// How long to wait, if the provider named a time.
+        retry_after: Option<Duration>,
+    },
+    /// The request never left this process: nothing was sent.
+    NotSent(&'static str),
+    /// The request left and no clear answer came: it may have been sent.
+    NoAnswer(&'static str),
+}
+
+/// Longest time to reach the provider.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long an idle connection is kept. Shorter than servers keep theirs, so that few requests meet a closing one.
+const IDLE: Duration = Duration::from_secs(20);
+/// Largest answer that is read.
+const MAX_ANSWER: usize = 256 << 10;
+
+impl CloudApi {
+    /// A client for `base_url` and `version`; no request takes longer than `timeout`.
+    ///
+    /// # Errors
+    /// If TLS can't be set up, as without any trusted authority.
+    pub fn new(base_url: &str, version: &str, timeout: Duration) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .timeout(timeout)
+            .pool_idle_timeout(IDLE)
+            .pool_max_idle_per_host(1024)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("staffetta/", env!("CARGO_PKG_VERSION")))
+            .build()?;
+        let base = format!("{}/{}", base_url.trim_end_matches('/'), version.trim_matches('/'));
+        Ok(Self { http, base })
+    }
+
+    /// Sends one message, as [`message_body`] wrote it, from `phone_number_id`. `stamp` tells afterwards when the
+    /// request left; `fence` is asked right before it does.
+    ///
+    /// # Errors
+    /// Says whether the message may have been sent, and what the provider said.
+    pub async fn send(
+        &self,
+        phone_number_id: &str,
+        token: &SecretString,
+        body: Bytes,
+        stamp: WriteStamp,
+        fence: Fence,
+    ) -> Result<Wamid, SendError> {
+        let Ok(mut authorization) = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
+        else {
+            stamp.void();
+            let error = ProviderError {
+                http: 0,
+                code: 190,
+                subcode: None,
+                message: "the token is not a token".into(),
+            };
+            return Err(SendError::Refused { error, class: ErrorClass::Token, retry_after: None });
+        };
+        authorization.set_sensitive(true);
+        let request = self
+            .http
+            .post(format!("{}/{phone_number_id}/messages", self.base))
+            .header(AUTHORIZATION, authorization)
+            .header(CONTENT_TYPE, "application/json")
+            .body(reqwest::Body::wrap(StampedBody::new(body, stamp.clone(), fence)));
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(_) if stamp.void() => return Err(SendError::NotSent("the provider could not be reached")),
+            Err(error) if error.is_timeout() => return Err(SendError::NoAnswer("no answer in time")),
+            Err(_) => return Err(SendError::NoAnswer("the connection broke before the answer")),
+        };
+        // An answer without the request's body having been asked for is a refusal at the edge.
+        stamp.void();
+        let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
+        let answer = read(response).await;
+        answer::understand(status, answer.as_deref(), retry_after)
+    }
+}
+
+fn seconds(value: &HeaderValue) -> Option<Duration> {
+    let seconds: u64 = value.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds.min(3600)))
+}
+
+/// The whole answer; `None` if it broke off or is too large.
+async fn read(mut response: reqwest::Response) -> Option<Vec<u8>> {
+    let mut answer = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        answer.extend_from_slice(&chunk);
+        if answer.len() > MAX_ANSWER {
+            return None;
+        }
+    }
+    Some(answer)
+}

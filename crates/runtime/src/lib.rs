@@ -1,0 +1,14 @@
+//! What every service's process needs: configuration, a life that ends well, an HTTP edge, telemetry, retries.
+
+pub mod config;
+pub mod crash;
+pub mod health;
+pub mod http;
+pub mod lifecycle;
+pub mod retry;
+pub mod telemetry;
+
+pub use config::Config;
+pub use health::Health;
+pub use lifecycle::Lifecycle;
+pub use retry::RetryPolicy;

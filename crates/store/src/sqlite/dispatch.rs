@@ -1,0 +1,167 @@
+//! The dispatcher's and the api's statements.
+
+use std::collections::HashSet;
+
+use sqlx::sqlite::SqliteConnection;
+
+use super::record::tell;
+use super::{Sqlite, keep_message};
+use crate::moment::Moment;
+use crate::records::{ClaimedRow, announcements, answers};
+use crate::rows::{ClaimRow, Claiming, OutcomeRow, Settling};
+use crate::types::{Announcement, Claim, Claimed, NewCommand, Outcome, StoreError};
+
+impl Sqlite {
+    pub(crate) async fn claim(
+        &self,
+        claims: &[Claim],
+    ) -> Result<(Vec<Claimed>, Vec<Announcement>), StoreError> {
+        let now = Moment::now();
+        let batch = Claiming::of(claims);
+        let mut transaction = self.begin().await?;
+        let mut rows = Vec::with_capacity(batch.rows.len());
+        for row in &batch.rows {
+            rows.push(claim(&mut transaction, row).await?);
+        }
+        let doubtful: HashSet<_> = rows
+            .iter()
+            .filter(|row| row.in_doubt())
+            .map(|row| (row.tenant.as_str(), row.id.as_str()))
+            .collect();
+        let mut told = Vec::new();
+        for row in &batch.events {
+            if doubtful.contains(&row.key()) {
+                told.extend(tell(&mut transaction, row, now).await?);
+            }
+        }
+        transaction.commit().await?;
+        Ok((answers(claims, &rows)?, announcements(&batch.events, told)))
+    }
+
+    pub(crate) async fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Announcement>, StoreError> {
+        let now = Moment::now();
+        let batch = Settling::of(outcomes);
+        let mut transaction = self.begin().await?;
+        let mut moved = HashSet::new();
+        for row in &batch.rows {
+            if settle(&mut transaction, row).await? {
+                moved.insert((row.outcome.tenant.as_str(), row.outcome.id.as_str()));
+            }
+        }
+        let mut told = Vec::new();
+        for row in &batch.events {
+            if moved.contains(&row.key()) {
+                told.extend(tell(&mut transaction, row, now).await?);
+            }
+        }
+        for row in &batch.messages {
+            keep_message(&mut transaction, row, now).await?;
+        }
+        transaction.commit().await?;
+        Ok(announcements(&batch.events, told))
+    }
+
+    pub(crate) async fn enqueue(&self, commands: &[NewCommand]) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        for command in commands {
+            sqlx::query(
+                "INSERT INTO commands (tenant, id, channel, lane, state, created_at, updated_at)
+                 VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?5)
+                 ON CONFLICT (tenant, id) DO NOTHING",
+            )
+            .bind(command.tenant.as_str())
+            .bind(command.id.as_str())
+            .bind(command.channel.as_str())
+            .bind(command.lane.as_str())
+            .bind(Moment::from(command.at))
+            .execute(&mut *transaction)
+            .await?;
+        }
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+/// Grants the claim, or puts the command in doubt, or leaves it as it is.
+async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<ClaimedRow, StoreError> {
+    let claimed = sqlx::query_as(
+        "INSERT INTO commands (tenant, id, channel, lane, user_key, kind, content, callback_data, state, attempt,
+                               epoch, sequence, claimed_at, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'sending', 1, ?9, ?11, ?10, ?10, ?10)
+         ON CONFLICT (tenant, id) DO UPDATE SET
+             moved = commands.state = 'queued'
+                 OR (commands.state IN ('sending', 'in_doubt')
+                 AND (commands.epoch < excluded.epoch
+                     OR (commands.epoch = excluded.epoch AND commands.sequence = excluded.sequence))),
+             state = CASE
+                 WHEN commands.state = 'queued' THEN 'sending'
+                 WHEN commands.state = 'sending' AND commands.epoch < excluded.epoch THEN 'in_doubt'
+                 ELSE commands.state END,
+             attempt = CASE WHEN commands.state = 'queued' THEN commands.attempt + 1 ELSE commands.attempt END,
+             epoch = CASE
+                 WHEN commands.state = 'queued' THEN excluded.epoch
+                 ELSE max(commands.epoch, excluded.epoch) END,
+             sequence = CASE
+                 WHEN commands.state = 'queued' OR (commands.state IN ('sending', 'in_doubt') AND commands.epoch < excluded.epoch)
+                 THEN excluded.sequence ELSE commands.sequence END,
+             claimed_at = CASE
+                 WHEN commands.state = 'queued' THEN excluded.claimed_at
+                 ELSE commands.claimed_at END,
+             reason = CASE WHEN commands.state = 'queued' THEN NULL ELSE commands.reason END,
+             updated_at = CASE
+                 WHEN commands.state = 'queued'
+                     OR (commands.state IN ('sending', 'in_doubt') AND commands.epoch < excluded.epoch)
+                 THEN excluded.updated_at ELSE commands.updated_at END,
+             user_key = COALESCE(commands.user_key, excluded.user_key),
+             kind = COALESCE(commands.kind, excluded.kind),
+             content = COALESCE(commands.content, excluded.content),
+             callback_data = COALESCE(commands.callback_data, excluded.callback_data)
+         RETURNING tenant, id, state, attempt, COALESCE(claimed_at, created_at) AS since, moved",
+    )
+    .bind(row.claim.tenant.as_str())
+    .bind(row.claim.id.as_str())
+    .bind(row.claim.channel.as_str())
+    .bind(row.claim.lane.as_str())
+    .bind(row.user.as_ref())
+    .bind(row.kind.as_ref())
+    .bind(row.content.as_ref())
+    .bind(row.callback_data.as_deref())
+    .bind(row.claim.epoch)
+    .bind(Moment::from(row.claim.at))
+    .bind(row.claim.sequence)
+    .fetch_one(connection)
+    .await?;
+    Ok(claimed)
+}
+
+/// Whether the command was still open: the outcome is its own now.
+async fn settle(connection: &mut SqliteConnection, row: &OutcomeRow<'_>) -> Result<bool, StoreError> {
+    let done = sqlx::query(
+        "INSERT INTO commands (tenant, id, channel, lane, user_key, state, wamid, reason, claimed_at, created_at,
+                               updated_at)
+         VALUES (?1, ?2, ?3, ?11, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
+         ON CONFLICT (tenant, id) DO UPDATE SET
+             state = excluded.state,
+             attempt = CASE WHEN ?10 THEN max(commands.attempt - 1, 0) ELSE commands.attempt END,
+             user_key = COALESCE(commands.user_key, excluded.user_key),
+             wamid = COALESCE(excluded.wamid, commands.wamid),
+             reason = excluded.reason,
+             claimed_at = COALESCE(commands.claimed_at, excluded.claimed_at),
+             updated_at = excluded.updated_at
+         WHERE commands.state IN ('queued', 'sending', 'in_doubt')",
+    )
+    .bind(row.outcome.tenant.as_str())
+    .bind(row.outcome.id.as_str())
+    .bind(row.outcome.channel.as_str())
+    .bind(row.user.as_deref())
+    .bind(row.outcome.settlement.state().as_str())
+    .bind(row.wamid.as_deref())
+    .bind(row.reason.as_deref())
+    .bind(row.claimed())
+    .bind(row.at())
+    .bind(row.postponed())
+    .bind(row.outcome.lane.as_str())
+    .execute(connection)
+    .await?;
+    Ok(done.rows_affected() > 0)
+}

@@ -1,0 +1,230 @@
+//! What goes into the store and what comes back.
+
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use staffetta_domain::{ChannelId, CommandId, CommandState, Event, Lane, MessageState, TenantId, Wamid};
+
+/// How to reach the database.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// Most connections that are open at a time (PostgreSQL).
+    pub max_connections: u32,
+    /// Longest wait for a connection, and for the answer to one statement.
+    pub timeout: Duration,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { max_connections: 8, timeout: Duration::from_secs(10) }
+    }
+}
+
+/// Why the store could not do it. None of its texts holds personal data.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The address is not one that the store knows.
+    #[error("database.url must begin with sqlite: or postgres:")]
+    UnknownDatabase,
+    /// The database is away, too slow or out of connections: the same call may succeed later.
+    #[error("the database did not answer")]
+    Unavailable(#[source] sqlx::Error),
+    /// The database refused the statement: the same call will not succeed.
+    #[error("the database refused a statement")]
+    Refused(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("the database's schema could not be brought up to date")]
+    Migration(#[source] sqlx::migrate::MigrateError),
+    /// A row holds what no version of this code writes.
+    #[error("the database holds {0} that cannot be read")]
+    Corrupt(&'static str),
+}
+
+/// An event that the store has committed and that has to be told on EVENTS. Its data is complete: the command's id
+/// and the tenant's `callback_data` are in it where the event belongs to a command.
+#[derive(Clone, Debug)]
+pub struct Announcement {
+    /// The event's place in the store: what [`Store::announced`](crate::Store::announced) takes.
+    pub seq: i64,
+    /// The event.
+    pub event: Event,
+}
+
+/// A command that is about to be sent, for the store to grant or to refuse.
+#[derive(Clone)]
+pub struct Claim {
+    /// Whose command it is.
+    pub tenant: TenantId,
+    /// From which channel.
+    pub channel: ChannelId,
+    /// The tenant's idempotency key.
+    pub id: CommandId,
+    /// How urgent it is.
+    pub lane: Lane,
+    /// The recipient's number or business-scoped id.
+    pub user: String,
+    /// The Cloud API's `type`.
+    pub kind: String,
+    /// The message, as JSON.
+    pub content: String,
+    /// The tenant's own text.
+    pub callback_data: Option<String>,
+    /// The claiming owner: a number that grows with each change of ownership.
+    pub epoch: i64,
+    /// The entry of the queue. The same owner claiming the same entry again gets the same answer, so that a claim
+    /// whose answer was lost can be repeated; another entry of the same command is a copy.
+    pub sequence: i64,
+    /// Now.
+    pub at: Timestamp,
+    /// The `in_doubt` event to tell if the command turns out to be in doubt.
+    pub in_doubt: Event,
+}
+
+/// What became of a [`Claim`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Claimed {
+    /// Send it; this is try number `attempt`, from 1.
+    Granted {
+        /// Which try.
+        attempt: u32,
+    },
+    /// Don't send it: another copy of the command is being sent, or was, or the command ended otherwise.
+    Known(CommandState),
+    /// Don't send it yet: an earlier owner may have sent it, and nobody knows the answer.
+    InDoubt {
+        /// The try whose answer is missing.
+        attempt: u32,
+        /// When that try was claimed.
+        since: Timestamp,
+    },
+}
+
+/// How a command's try, or the command, ended.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Whose command it is.
+    pub tenant: TenantId,
+    /// From which channel.
+    pub channel: ChannelId,
+    /// How urgent it is.
+    pub lane: Lane,
+    /// The command.
+    pub id: CommandId,
+    /// The recipient's number or business-scoped id, if it could be read.
+    pub user: Option<String>,
+    /// Now.
+    pub at: Timestamp,
+    /// The new state.
+    pub settlement: Settlement,
+    /// The event to tell if the outcome takes effect: all but a retry have one.
+    pub event: Option<Event>,
+}
+
+/// The state that an [`Outcome`] leads to.
+#[derive(Clone)]
+pub enum Settlement {
+    /// The provider took it and named it.
+    Accepted(Wamid),
+    /// Nothing was sent: it waits for another try. The text says why, without personal data. The try counts.
+    Retry(String),
+    /// Nothing was sent and it was not the command's fault: it waits, and the try does not count.
+    Postponed(String),
+    /// The answer is missing.
+    InDoubt(String),
+    /// Staffetta refused it before anything was sent, and why.
+    Rejected(String),
+    /// The provider refused it for good, or its tries are used up, and why the last one failed.
+    Failed(String),
+    /// Its time ran out.
+    Expired,
+}
+
+impl Settlement {
+    /// The command's state afterwards.
+    pub fn state(&self) -> CommandState {
+        match self {
+            Self::Accepted(_) => CommandState::Accepted,
+            Self::Retry(_) | Self::Postponed(_) => CommandState::Queued,
+            Self::InDoubt(_) => CommandState::InDoubt,
+            Self::Rejected(_) => CommandState::Rejected,
+            Self::Failed(_) => CommandState::Failed,
+            Self::Expired => CommandState::Expired,
+        }
+    }
+
+    /// Why, for a person; `None` where the state says it all.
+    pub fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Accepted(_) | Self::Expired => None,
+            Self::Retry(why)
+            | Self::Postponed(why)
+            | Self::InDoubt(why)
+            | Self::Rejected(why)
+            | Self::Failed(why) => Some(why),
+        }
+    }
+}
+
+impl fmt::Debug for Settlement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.state().as_str())
+    }
+}
+
+impl fmt::Debug for Claim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Claim").field("tenant", &self.tenant).field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// A command that was put on SEND over HTTP, so that it can be asked for before the dispatcher has seen it.
+#[derive(Clone, Debug)]
+pub struct NewCommand {
+    /// Whose command it is.
+    pub tenant: TenantId,
+    /// From which channel.
+    pub channel: ChannelId,
+    /// The tenant's idempotency key.
+    pub id: CommandId,
+    /// How urgent it is.
+    pub lane: Lane,
+    /// Now.
+    pub at: Timestamp,
+}
+
+/// A command as the store knows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CommandRecord {
+    /// The tenant's idempotency key.
+    pub id: CommandId,
+    /// From which channel.
+    pub channel: ChannelId,
+    /// How urgent it is.
+    pub lane: Lane,
+    /// How far the command has come.
+    pub state: CommandState,
+    /// How far its message has come, once the provider took it.
+    pub message: Option<MessageState>,
+    /// The provider's id of the message.
+    pub wamid: Option<Wamid>,
+    /// Tries so far.
+    pub attempt: u32,
+    /// Why it is where it is.
+    pub reason: Option<String>,
+    /// When the store first saw it.
+    pub created: Timestamp,
+    /// When it last moved.
+    pub updated: Timestamp,
+}
+
+impl fmt::Debug for CommandRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CommandRecord")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .field("message", &self.message)
+            .field("attempt", &self.attempt)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,131 @@
+//! Reaching a database, and bringing its schema up to date.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use staffetta_store::{Store, StoreError, StoreOptions};
+use staffetta_testkit::{FaultProxy, until};
+
+use crate::support::{claim, id, on_both, postgres_url, tenant, text};
+use crate::wire::Wire;
+
+on_both!(it_answers_until_it_is_closed, migrating_again_changes_nothing);
+
+async fn it_answers_until_it_is_closed(store: Store) {
+    store.ping().await.unwrap();
+    store.close().await;
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
+}
+
+async fn migrating_again_changes_nothing(store: Store) {
+    store.record(&[text("wamid.A")]).await.unwrap();
+    store.migrate().await.unwrap();
+    assert!(store.record(&[text("wamid.A")]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_address_of_another_kind_is_refused() {
+    for url in ["", "mysql://localhost/x", "staffetta.db", "postgresqlite:x"] {
+        let refused = Store::connect(url, &StoreOptions::default()).await.unwrap_err();
+        assert!(matches!(refused, StoreError::UnknownDatabase), "{url}");
+    }
+}
+
+#[tokio::test]
+async fn a_broken_address_is_refused_and_not_taken_for_a_database_that_is_away() {
+    let refused = Store::connect("postgres://127.0.0.1:port/x", &StoreOptions::default()).await.unwrap_err();
+    assert!(matches!(refused, StoreError::Refused(_)), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_database_in_memory_works_as_one_in_a_file() {
+    let store = Store::connect("sqlite::memory:", &StoreOptions::default()).await.unwrap();
+    store.migrate().await.unwrap();
+    assert_eq!(store.record(&[text("wamid.A")]).await.unwrap().len(), 1);
+    let other = Store::connect("sqlite::memory:", &StoreOptions::default()).await.unwrap();
+    other.migrate().await.unwrap();
+    assert_eq!(other.record(&[text("wamid.A")]).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_processes_may_migrate_sqlite_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    migrate_at_once(&format!("sqlite:{}", folder.path().join("staffetta.db").display())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_processes_may_migrate_postgres_at_once() {
+    migrate_at_once(&postgres_url().await).await;
+}
+
+async fn migrate_at_once(url: &str) {
+    let migrate = || async {
+        let store = Store::connect(url, &StoreOptions::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        store.close().await;
+    };
+    join_all((0..8).map(|_| migrate())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgres_that_is_away_is_unavailable_and_then_there_again() {
+    let url = postgres_url().await;
+    let (before, after) = url.split_once('@').unwrap();
+    let (address, name) = after.split_once('/').unwrap();
+    let proxy = FaultProxy::before(address.parse::<SocketAddr>().unwrap()).await.unwrap();
+    let url = format!("{before}@{}/{name}", proxy.address());
+    let options = StoreOptions { timeout: Duration::from_secs(1), ..StoreOptions::default() };
+    let store = Store::connect(&url, &options).await.unwrap();
+    store.migrate().await.unwrap();
+    assert_eq!(store.record(&[text("wamid.A")]).await.unwrap().len(), 1);
+
+    proxy.stall().await.unwrap();
+    let silent = store.record(&[text("wamid.B")]).await.unwrap_err();
+    assert!(matches!(silent, StoreError::Unavailable(_)), "{silent:?}");
+
+    proxy.cut().await.unwrap();
+    let gone = store.claim(&[claim("c-1", 1)]).await.unwrap_err();
+    assert!(matches!(gone, StoreError::Unavailable(_)), "{gone:?}");
+
+    proxy.heal().await.unwrap();
+    let again = async || store.record(&[text("wamid.C")]).await.ok();
+    let told = until("the database", Duration::from_secs(20), again).await.unwrap();
+    assert_eq!(told.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_fell_silent_are_given_up() {
+    let wire = Wire::to(&postgres_url().await).await;
+    let options = StoreOptions { max_connections: 2, timeout: Duration::from_secs(1) };
+    let store = Store::connect(wire.url(), &options).await.unwrap();
+    store.migrate().await.unwrap();
+    let calls = || join_all((0..4).map(|_| store.ping()));
+    for answer in calls().await {
+        answer.unwrap();
+    }
+    wire.silence();
+    for answer in calls().await {
+        assert!(matches!(answer, Err(StoreError::Unavailable(_))));
+    }
+    let again = async || store.ping().await.ok();
+    until("a connection that answers", Duration::from_secs(20), again).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_sqlite_that_another_process_is_writing_is_unavailable_and_then_there_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("staffetta.db").display());
+    let options = StoreOptions { timeout: Duration::from_millis(200), ..StoreOptions::default() };
+    let store = Store::connect(&url, &options).await.unwrap();
+    store.migrate().await.unwrap();
+    let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let other = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    let busy = store.record(&[text("wamid.A")]).await.unwrap_err();
+    assert!(matches!(busy, StoreError::Unavailable(_)), "{busy:?}");
+    assert!(store.command(&tenant(), &id("c-1")).await.unwrap().is_none(), "readers don't wait");
+    other.rollback().await.unwrap();
+    let again = async || store.record(&[text("wamid.A")]).await.ok();
+    let told = until("the database", Duration::from_secs(20), again).await.unwrap();
+    assert_eq!(told.len(), 1);
+}

@@ -1,0 +1,13 @@
+//! What every database must do: each test runs on SQLite and on a real PostgreSQL.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod batch;
+mod claim;
+mod connect;
+mod race;
+mod record;
+mod round_trip;
+mod settle;
+mod support;
+mod wire;

@@ -1,0 +1,103 @@
+//! The tenants' HTTP API: takes commands in, and tells how far they have come.
+//!
+//! It keeps nothing itself. A command is on SEND before it is answered with 202; what became of it is read from the
+//! database.
+
+mod caller;
+mod channels;
+mod edge;
+mod messages;
+mod problem;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use anyhow::Context;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use axum::{Router, middleware};
+use staffetta_bus::{Bus, RegistryView};
+use staffetta_runtime::Health;
+use staffetta_runtime::config::ApiConfig;
+use staffetta_runtime::http::{Limits, serve};
+use staffetta_store::Store;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use crate::edge::Edge;
+
+/// The service: it listens from [`bind`](Self::bind) on, and answers while [`run`](Self::run) runs.
+#[derive(Debug)]
+pub struct Api {
+    listener: TcpListener,
+    address: SocketAddr,
+    limits: Limits,
+    router: Router,
+    running: Arc<OnceLock<CancellationToken>>,
+}
+
+/// What every handler works with.
+#[derive(Clone, Debug)]
+struct App {
+    bus: Bus,
+    registry: RegistryView,
+    store: Store,
+    /// Room for bodies, in KiB.
+    bodies: Arc<Semaphore>,
+}
+
+impl Api {
+    /// Takes the configured address; connections wait there until the service runs. `health` then says whether it
+    /// does.
+    ///
+    /// # Errors
+    /// If the address can't be had.
+    pub async fn bind(
+        config: &ApiConfig,
+        bus: Bus,
+        registry: RegistryView,
+        store: Store,
+        health: &Health,
+    ) -> anyhow::Result<Self> {
+        let wanted = config.listen;
+        let listener = TcpListener::bind(wanted.0).await;
+        let listener = listener.with_context(|| format!("api.listen: cannot listen on {wanted}"))?;
+        let address = listener.local_addr().context("the API's address")?;
+        let limits = Limits { max_connections: config.max_connections, ..Limits::default() };
+        let bodies = Arc::new(Semaphore::new(messages::BODIES_KIB));
+        let app = App { bus, registry, store, bodies };
+        let running: Arc<OnceLock<CancellationToken>> = Arc::default();
+        let probe = Arc::clone(&running);
+        health.add("api", move || probe.get().is_some_and(|stop| !stop.is_cancelled()));
+        Ok(Self { listener, address, limits, router: router(app), running })
+    }
+
+    /// Where it listens: the port that was given, where the configuration says 0.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers until `stop`, then lets the requests that run come to their end and closes every connection.
+    ///
+    /// # Errors
+    /// If the server itself fails.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        info!(address = %self.address, "the API is served");
+        // Once it is told to stop, nobody new should be sent here.
+        let _ = self.running.set(stop.clone());
+        serve(self.listener, self.router, self.limits, stop).await
+    }
+}
+
+fn router(app: App) -> Router {
+    Router::new()
+        .route("/v1/messages", post(messages::send).layer(DefaultBodyLimit::max(messages::BODY_LIMIT)))
+        .route("/v1/messages/{id}", get(messages::read))
+        .route("/v1/channels", get(channels::list))
+        .fallback(edge::no_route)
+        .method_not_allowed_fallback(edge::no_method)
+        .layer(middleware::from_fn_with_state(Edge::default(), edge::guard))
+        .with_state(app)
+}

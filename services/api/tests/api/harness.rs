@@ -1,0 +1,207 @@
+//! One API with a NATS server and a database of its own, and two tenants: `acme`, and `other` who must see nothing.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use reqwest::header::HeaderName;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use serde_json::{Value, json};
+use staffetta_api::Api;
+use staffetta_bus::{
+    Bus, Encoding, RegistryFile, RegistryStore, RegistryView, Retention, Unnamed, command_fields,
+};
+use staffetta_domain::CommandFields;
+use staffetta_runtime::Health;
+use staffetta_runtime::config::{ApiConfig, Listen};
+use staffetta_store::{Store, StoreOptions};
+use staffetta_testkit::{FaultProxy, NatsOptions, NatsServer};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How many commands a lane holds here.
+pub(crate) const LANE: i64 = 5;
+
+pub(crate) const ACME: &str = "key-of-acme";
+pub(crate) const OTHER: &str = "key-of-other";
+
+const REGISTRY: &str = r#"
+[[tenant]]
+id = "acme"
+api_keys = ["key-of-acme"]
+[[tenant]]
+id = "other"
+api_keys = ["key-of-other"]
+[[channel]]
+id = "acme-orders"
+tenant = "acme"
+provider = "cloud_api"
+phone_number_id = "1001"
+display_phone_number = "390281456000"
+rate = 80
+[[channel]]
+id = "acme-bills"
+tenant = "acme"
+provider = "twilio"
+[[channel]]
+id = "other-orders"
+tenant = "other"
+provider = "cloud_api"
+phone_number_id = "2002"
+"#;
+
+pub(crate) struct Gateway {
+    pub(crate) nats: NatsServer,
+    /// Between the API and NATS.
+    pub(crate) wire: FaultProxy,
+    pub(crate) bus: Bus,
+    pub(crate) store: Store,
+    pub(crate) health: Health,
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: CancellationToken,
+    pub(crate) running: JoinHandle<anyhow::Result<()>>,
+    folder: TempDir,
+    http: reqwest::Client,
+}
+
+impl Gateway {
+    pub(crate) async fn start() -> Self {
+        Self::start_with_nats(NatsOptions::default()).await
+    }
+
+    pub(crate) async fn start_with_nats(options: NatsOptions) -> Self {
+        let folder = TempDir::new().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("api.db").display());
+        Self::start_on(options, folder, &url).await
+    }
+
+    pub(crate) async fn start_with_database(url: &str) -> Self {
+        Self::start_on(NatsOptions::default(), TempDir::new().unwrap(), url).await
+    }
+
+    async fn start_on(options: NatsOptions, folder: TempDir, database: &str) -> Self {
+        let nats = NatsServer::start_with(options).await.unwrap();
+        let server = nats.url().trim_start_matches("nats://").parse().unwrap();
+        let wire = FaultProxy::before(server).await.unwrap();
+        let bus = Bus::connect(&wire.address().to_string(), "api test").await.unwrap();
+        let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 20, lane_max_commands: LANE };
+        bus.set_up_streams(&retention).await.unwrap();
+        let registry = RegistryStore::open(&bus, None).await.unwrap();
+        let plan = registry.plan(vec![RegistryFile::parse(REGISTRY).unwrap()], Unnamed::Keep).await.unwrap();
+        registry.apply(plan).await.unwrap();
+        let store = Store::connect(database, &StoreOptions::default()).await.unwrap();
+        store.migrate().await.unwrap();
+        let (stop, health) = (CancellationToken::new(), Health::default());
+        let (view, following) = RegistryView::follow(&bus, None, stop.clone()).await.unwrap();
+        let config = ApiConfig { listen: Listen("127.0.0.1:0".parse().unwrap()), ..ApiConfig::default() };
+        let api = Api::bind(&config, bus.clone(), view, store.clone(), &health).await.unwrap();
+        let address = api.address();
+        let stopping = stop.clone();
+        let running = tokio::spawn(async { tokio::join!(api.run(stopping), following).0 });
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        Self { nats, wire, bus, store, health, address, stop, running, folder, http }
+    }
+
+    /// The SQLite file.
+    pub(crate) fn database_file(&self) -> std::path::PathBuf {
+        self.folder.path().join("api.db")
+    }
+
+    /// A request without a key.
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.address))
+    }
+
+    pub(crate) async fn post(&self, message: &Value) -> Answer {
+        self.post_with(message, &[]).await
+    }
+
+    pub(crate) async fn post_with(&self, message: &Value, headers: &[(HeaderName, &str)]) -> Answer {
+        let mut request = self.request(Method::POST, "/v1/messages").bearer_auth(ACME).json(message);
+        for (name, value) in headers {
+            request = request.header(name, *value);
+        }
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.get_as(ACME, path).await
+    }
+
+    pub(crate) async fn get_as(&self, key: &str, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path).bearer_auth(key).send().await.unwrap()).await
+    }
+
+    /// Everything on SEND, oldest first.
+    pub(crate) async fn queue(&self) -> Vec<Queued> {
+        let mut stream = self.bus.jetstream().get_stream("SEND").await.unwrap();
+        let state = stream.info().await.unwrap().state.clone();
+        let mut queue = Vec::new();
+        // An empty stream begins and ends at 0, which is no number of a message.
+        for sequence in state.first_sequence.max(1)..=state.last_sequence {
+            let message = stream.direct_get(sequence).await.unwrap();
+            let encoding = Encoding::of(Some(&message.headers));
+            queue.push(Queued {
+                subject: message.subject.to_string(),
+                fields: command_fields(encoding, &message.payload).unwrap(),
+                headers: message.headers,
+                encoding,
+            });
+        }
+        queue
+    }
+}
+
+/// One entry of SEND.
+pub(crate) struct Queued {
+    pub(crate) subject: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) encoding: Encoding,
+    pub(crate) fields: CommandFields,
+}
+
+/// An answer, whole.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) json: Value,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status(), response.headers().clone());
+        let json = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        Self { status, headers, json }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// Asserts that it is this problem, whole.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, slug: &str) {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        assert_eq!(self.json["type"], format!("/problems/{slug}"), "{self:?}");
+        assert_eq!(self.json["status"], status);
+        assert!(self.json["title"].is_string() && self.json["detail"].is_string(), "{self:?}");
+    }
+}
+
+/// A text that can be sent.
+pub(crate) fn text(id: &str) -> Value {
+    json!({
+        "id": id, "channel": "acme-orders", "to": "393481213456", "type": "text", "text": {"body": "Fattura pronta"},
+    })
+}
+
+/// `value` with these fields in place of its own.
+pub(crate) fn with(mut value: Value, fields: &Value) -> Value {
+    for (name, field) in fields.as_object().unwrap() {
+        value[name] = field.clone();
+    }
+    value
+}

@@ -1,0 +1,10 @@
+//! The API as a tenant's program meets it: over HTTP, with a real nats-server and a real database behind it.
+#![expect(clippy::unwrap_used, reason = "whatever a test can't have makes it fail")]
+
+mod callers;
+mod edge;
+mod harness;
+mod outages;
+mod reading;
+mod repeating;
+mod sending;

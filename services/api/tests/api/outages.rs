@@ -1,0 +1,80 @@
+//! What a tenant is told while NATS or the database is away.
+
+use std::time::Duration;
+
+use serde_json::json;
+use sqlx::{Connection, SqliteConnection};
+use staffetta_testkit::until;
+
+use crate::harness::{Gateway, text, with};
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+#[tokio::test]
+async fn without_nats_nothing_is_taken_in_and_what_was_can_still_be_read() {
+    let mut gateway = Gateway::start().await;
+    assert_eq!(gateway.post(&text("before")).await.status, 202);
+    gateway.nats.kill().await.unwrap();
+    let refused = gateway.post(&text("during")).await;
+    assert!(
+        ["/problems/unavailable", "/problems/in-doubt"].contains(&refused.json["type"].as_str().unwrap())
+    );
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("retry-after"), "2");
+    let refused = gateway.post(&text("during")).await;
+    refused.is_problem(503, "unavailable");
+    assert_eq!(gateway.get("/v1/messages/before").await.json["state"], "queued");
+    assert_eq!(gateway.get("/v1/messages/during").await.status, 404);
+
+    gateway.nats.restart().await.unwrap();
+    let taken = until("the message to be taken in", LIMIT, async || {
+        let answer = gateway.post(&text("during")).await;
+        answer.status.is_success().then_some(answer)
+    });
+    assert_eq!(taken.await.unwrap().json["state"], "queued");
+    let mut ids: Vec<Option<String>> =
+        gateway.queue().await.into_iter().map(|queued| queued.fields.id).collect();
+    // The client may have held the first try back and sent it after all: the dispatcher knows it by its id.
+    ids.dedup();
+    assert_eq!(ids, [Some("before".into()), Some("during".into())]);
+}
+
+#[tokio::test]
+async fn a_publish_without_an_answer_is_told_apart_and_can_be_repeated() {
+    let gateway = Gateway::start().await;
+    gateway.wire.stall().await.unwrap();
+    let doubtful = gateway.post(&with(text("x"), &json!({"id": null}))).await;
+    gateway.wire.heal().await.unwrap();
+    doubtful.is_problem(503, "in-doubt");
+    assert_eq!(doubtful.header("retry-after"), "2");
+    let id = doubtful.json["id"].as_str().unwrap();
+    let repeated = until("the repeat to be taken in", LIMIT, async || {
+        let answer = gateway.post(&text(id)).await;
+        answer.status.is_success().then_some(answer)
+    });
+    assert_eq!(repeated.await.unwrap().json["id"], id);
+    assert!(gateway.queue().await.iter().all(|queued| queued.fields.id.as_deref() == Some(id)));
+}
+
+#[tokio::test]
+async fn without_the_database_nothing_is_taken_in() {
+    let gateway = Gateway::start().await;
+    gateway.store.close().await;
+    let refused = gateway.post(&text("a")).await;
+    refused.is_problem(503, "unavailable");
+    assert_eq!(refused.header("retry-after"), "2");
+    gateway.get("/v1/messages/a").await.is_problem(503, "unavailable");
+    assert!(gateway.queue().await.is_empty());
+    assert_eq!(gateway.get("/v1/channels").await.status, 200);
+}
+
+#[tokio::test]
+async fn what_the_queue_has_is_taken_in_even_if_the_database_can_not_note_it() {
+    let gateway = Gateway::start().await;
+    let url = format!("sqlite:{}", gateway.database_file().display());
+    let mut writer = SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut writer).await.unwrap();
+    assert_eq!(gateway.post(&text("a")).await.status, 202);
+    assert_eq!(gateway.queue().await.len(), 1);
+    sqlx::query("ROLLBACK").execute(&mut writer).await.unwrap();
+}

@@ -1,0 +1,159 @@
+//! Nothing is lost and nothing told twice when something goes away in the middle.
+
+use std::env;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+
+use serde_json::json;
+use staffetta_runtime::Health;
+use staffetta_testkit::{FaultProxy, Signal, until};
+use tokio_util::sync::CancellationToken;
+
+use crate::harness::{Kind, LIMIT, World, body, claim, fit, recorder, status, store, text};
+use crate::on_both;
+
+on_both!(a_recorder_killed_between_any_two_steps_loses_nothing);
+
+/// What the recorder does in turn; it dies right after one of them.
+const STEPS: [&str; 5] =
+    ["recorder.fetched", "recorder.recorded", "recorder.announced", "recorder.marked", "recorder.acked"];
+
+/// Tells the copy of this test program that gets killed where its world is.
+const VICTIM_VARIABLE: &str = "STAFFETTA_RECORDER_VICTIM";
+
+async fn a_recorder_killed_between_any_two_steps_loses_nothing(kind: Kind) {
+    for step in STEPS {
+        let mut world = World::new(kind).await;
+        let mut proof = status("wamid.S", "read");
+        proof["biz_opaque_callback_data"] = json!("st1:1:order-1");
+        let lists =
+            json!({"messages": [text("39", "wamid.A"), text("39", "wamid.B"), 7], "statuses": [proof]});
+        world.store.claim(&[claim("order-1")]).await.unwrap();
+        world.publish(&[body("100", &lists)]).await;
+        world.publish(&[body("200", &lists)]).await;
+
+        let mut victim = tokio::process::Command::new(env::current_exe().unwrap());
+        victim.args(["--exact", "faults::victim", "--nocapture"]).kill_on_drop(true);
+        victim.env("STAFFETTA_CRASH_AT", step);
+        victim.env(VICTIM_VARIABLE, format!("{} {}", world.nats.url(), world.database_url));
+        let output = tokio::time::timeout(LIMIT, victim.output()).await.unwrap().unwrap();
+        assert_eq!(output.status.signal(), Some(Signal::ABORT.as_raw()), "{step}: {output:?}");
+
+        // Otherwise NATS would wait its 30 seconds before it hands the envelopes to the next recorder.
+        world.forget_consumer().await;
+        world.start_recorder().await;
+        world.settled().await;
+        let told = world.told().await;
+        assert_eq!(
+            told.len(),
+            7,
+            "{step}: two messages and a status of each tenant, and one command accepted"
+        );
+        assert!(told.values().all(|times| *times == 1), "{step}");
+        assert_eq!(world.letters().await.len(), 1, "{step}");
+        world.stop().await;
+    }
+}
+
+/// Started by the tests above; on its own it does nothing.
+#[tokio::test]
+async fn victim() {
+    let Ok(place) = env::var(VICTIM_VARIABLE) else { return };
+    let (nats, database) = place.split_once(' ').unwrap();
+    let stop = CancellationToken::new();
+    let (follow, recorder) = recorder(nats, store(database).await, &Health::default(), stop.clone()).await;
+    let ((), ended) = tokio::join!(follow, recorder.run(stop));
+    ended.unwrap();
+}
+
+#[tokio::test]
+async fn a_database_that_goes_away_and_comes_back_loses_nothing() {
+    let mut world = World::new(Kind::Postgres).await;
+    let (proxy, health) = start_recorder_behind_proxy(&mut world).await;
+
+    proxy.cut().await.unwrap();
+    for n in 0..20 {
+        world.publish(&[body("100", &json!({"messages": [text("39", &format!("wamid.{n}"))]}))]).await;
+    }
+    until("the recorder to say that it is stuck", LIMIT, async || (!fit(&health)).then_some(()))
+        .await
+        .unwrap();
+    assert!(world.events().await.is_empty());
+    proxy.heal().await.unwrap();
+    world.settled().await;
+
+    assert_eq!(world.told().await.len(), 20);
+    until("the recorder to be fit again", LIMIT, async || fit(&health).then_some(())).await.unwrap();
+
+    // And once more with answers that never come.
+    proxy.stall().await.unwrap();
+    for n in 20..40 {
+        world.publish(&[body("100", &json!({"messages": [text("39", &format!("wamid.{n}"))]}))]).await;
+    }
+    until("the recorder to say that it is stuck", LIMIT, async || (!fit(&health)).then_some(()))
+        .await
+        .unwrap();
+    proxy.heal().await.unwrap();
+    world.settled().await;
+    let told = world.told().await;
+    assert_eq!(told.len(), 40);
+    assert!(told.values().all(|times| *times == 1));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn nats_restarted_in_the_middle_loses_nothing() {
+    let mut world = World::new(Kind::Sqlite).await;
+    let batch = |n: usize| {
+        body("100", &json!({"messages": [text(&format!("39{}", n % 5), &format!("wamid.{n:04}"))]}))
+    };
+    for n in 0..1_000 {
+        world.publish(&[batch(n)]).await;
+    }
+    world.start_recorder().await;
+    until("the recorder to be at work", LIMIT, async || (world.count("EVENTS").await >= 50).then_some(()))
+        .await
+        .unwrap();
+    world.nats.kill().await.unwrap();
+    world.nats.restart().await.unwrap();
+    world.settled().await;
+    let told = world.told().await;
+    assert_eq!(told.len(), 1_000);
+    assert!(told.values().all(|times| *times == 1));
+    let events = world.events().await;
+    for user in 0..5 {
+        let user = json!(format!("39{user}"));
+        let own: Vec<&str> = events
+            .iter()
+            .filter(|event| event.data["from"] == user)
+            .map(|event| event.subject.as_str())
+            .collect();
+        assert!(own.is_sorted(), "{own:?}");
+    }
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_recorder_told_to_stop_gives_back_what_it_cannot_finish() {
+    let mut world = World::new(Kind::Postgres).await;
+    let (proxy, health) = start_recorder_behind_proxy(&mut world).await;
+    proxy.cut().await.unwrap();
+    world.publish(&[body("100", &json!({"messages": [text("39", "wamid.A")]}))]).await;
+    until("the recorder to be stuck", LIMIT, async || (!fit(&health)).then_some(())).await.unwrap();
+    world.stop().await;
+
+    world.start_recorder().await;
+    world.settled().await;
+    assert_eq!(world.told().await.len(), 1);
+    world.stop().await;
+}
+
+/// A recorder whose way to PostgreSQL can be broken.
+async fn start_recorder_behind_proxy(world: &mut World) -> (FaultProxy, Health) {
+    let address =
+        world.database_url.split(['@', '/']).find_map(|part| part.parse::<SocketAddr>().ok()).unwrap();
+    let proxy = FaultProxy::before(address).await.unwrap();
+    let through = world.database_url.replace(&address.to_string(), &proxy.address().to_string());
+    let health = world.start_recorder_on(store(&through).await).await;
+    (proxy, health)
+}

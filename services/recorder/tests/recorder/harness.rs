@@ -1,0 +1,276 @@
+//! A world of its own for each test: NATS, a database, a registry of two tenants, and as many recorders as wanted.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use async_nats::jetstream::consumer::pull;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use prost::Message as _;
+use serde_json::{Value, json};
+use sqlx::Connection;
+use staffetta_bus::{
+    Bus, Encoding, RegistryFile, RegistryStore, RegistryView, Retention, Unnamed, decode_dead_letter,
+    decode_event, webhook_subject,
+};
+use staffetta_domain::{ChannelId, CommandId, Event, EventId, EventType, Lane, Object, TenantId};
+use staffetta_proto::json::to_timestamp;
+use staffetta_proto::v1::{DeadLetter, Provider, RawWebhook, WebhookEnvelope};
+use staffetta_recorder::Recorder;
+use staffetta_runtime::Health;
+use staffetta_runtime::config::RecorderConfig;
+use staffetta_store::{Claim, Store, StoreOptions};
+use staffetta_testkit::{NatsServer, Postgres, until};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// Two tenants, who read their events differently and share an account.
+const REGISTRY: &str = r#"
+tenant = [{ id = "acme", encoding = "json" }, { id = "beta" }]
+channel = [
+    { id = "acme-orders", tenant = "acme", provider = "cloud_api", waba_id = "WABA", phone_number_id = "100", display_phone_number = "+39 02 100" },
+    { id = "acme-returns", tenant = "acme", provider = "cloud_api", waba_id = "WABA", phone_number_id = "101" },
+    { id = "beta-shop", tenant = "beta", provider = "cloud_api", waba_id = "WABA", phone_number_id = "200" },
+]
+"#;
+
+pub(crate) struct World {
+    pub(crate) nats: NatsServer,
+    pub(crate) bus: Bus,
+    pub(crate) store: Store,
+    pub(crate) database_url: String,
+    _folder: TempDir,
+    running: JoinSet<anyhow::Result<()>>,
+    stop: CancellationToken,
+}
+
+/// Which database a world has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Kind {
+    Sqlite,
+    Postgres,
+}
+
+impl World {
+    pub(crate) async fn new(kind: Kind) -> Self {
+        let nats = NatsServer::start().await.unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let database_url = match kind {
+            Kind::Sqlite => format!("sqlite:{}", folder.path().join("staffetta.db").display()),
+            Kind::Postgres => Postgres::shared().await.unwrap().database().await.unwrap().url().to_owned(),
+        };
+        let store = store(&database_url).await;
+        store.migrate().await.unwrap();
+        let bus = Bus::connect(nats.url(), "test").await.unwrap();
+        let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 30, lane_max_commands: 1_000 };
+        bus.set_up_streams(&retention).await.unwrap();
+        let registry = RegistryStore::open(&bus, None).await.unwrap();
+        let plan = registry.plan(vec![RegistryFile::parse(REGISTRY).unwrap()], Unnamed::Keep).await.unwrap();
+        registry.apply(plan).await.unwrap();
+        let (running, stop) = (JoinSet::new(), CancellationToken::new());
+        Self { nats, bus, store, database_url, _folder: folder, running, stop }
+    }
+
+    /// A recorder with connections of its own.
+    pub(crate) async fn start_recorder(&mut self) -> Health {
+        let store = store(&self.database_url).await;
+        self.start_recorder_on(store).await
+    }
+
+    pub(crate) async fn start_recorder_on(&mut self, store: Store) -> Health {
+        let health = Health::default();
+        let run = recorder(self.nats.url(), store, &health, self.stop.clone());
+        let (follow, recorder) = run.await;
+        self.running.spawn(async move {
+            follow.await;
+            Ok(())
+        });
+        self.running.spawn(recorder.run(self.stop.clone()));
+        health
+    }
+
+    /// Stops every recorder, and sees that each ends well.
+    pub(crate) async fn stop(&mut self) {
+        self.stop.cancel();
+        let ending = async {
+            while let Some(ended) = self.running.join_next().await {
+                ended.unwrap().unwrap();
+            }
+        };
+        tokio::time::timeout(LIMIT, ending).await.unwrap();
+        self.stop = CancellationToken::new();
+    }
+
+    /// Puts one envelope on WEBHOOKS.
+    pub(crate) async fn publish(&self, bodies: &[Value]) {
+        let bodies: Vec<Bytes> = bodies.iter().map(|body| body.to_string().into()).collect();
+        self.publish_raw(&bodies).await;
+    }
+
+    pub(crate) async fn publish_raw(&self, bodies: &[Bytes]) {
+        let webhooks = bodies.iter().map(|body| RawWebhook {
+            id: "w".into(),
+            provider: Provider::Meta.into(),
+            source: "meta-main".into(),
+            received_at: Some(to_timestamp(Timestamp::now())),
+            body: body.clone(),
+            ..RawWebhook::default()
+        });
+        self.publish_envelope(&WebhookEnvelope { webhooks: webhooks.collect() }).await;
+    }
+
+    pub(crate) async fn publish_envelope(&self, envelope: &WebhookEnvelope) {
+        self.publish_bytes(envelope.encode_to_vec().into()).await;
+    }
+
+    pub(crate) async fn publish_bytes(&self, payload: Bytes) {
+        let stored = self.bus.jetstream().publish(webhook_subject(0), payload).await.unwrap();
+        stored.await.unwrap();
+    }
+
+    /// Waits until every envelope is acknowledged and every event announced.
+    pub(crate) async fn settled(&self) {
+        until("everything to be recorded and told", LIMIT, async || {
+            let waiting = self.bus.webhook_backlog().await.ok()?;
+            let untold = self.store.unannounced(Timestamp::now(), 10).await.ok()?;
+            (waiting == 0 && untold.is_empty()).then_some(())
+        })
+        .await
+        .unwrap();
+    }
+
+    /// Every event, in the order of EVENTS.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let messages = self.messages("EVENTS").await;
+        messages
+            .iter()
+            .map(|message| decode_event(Encoding::of(message.headers.as_ref()), &message.payload).unwrap())
+            .collect()
+    }
+
+    /// Every dead letter.
+    pub(crate) async fn letters(&self) -> Vec<DeadLetter> {
+        let messages = self.messages("DEAD").await;
+        messages.iter().map(|message| decode_dead_letter(&message.payload).unwrap()).collect()
+    }
+
+    pub(crate) async fn count(&self, stream: &str) -> u64 {
+        let stream = self.bus.jetstream().get_stream(stream).await.unwrap();
+        stream.cached_info().state.messages
+    }
+
+    pub(crate) async fn messages(&self, stream: &str) -> Vec<Message> {
+        let count = usize::try_from(self.count(stream).await).unwrap();
+        if count == 0 {
+            return Vec::new();
+        }
+        let stream = self.bus.jetstream().get_stream(stream).await.unwrap();
+        let consumer = stream.create_consumer(pull::Config::default()).await.unwrap();
+        let batch = consumer.fetch().max_messages(count).messages().await.unwrap();
+        batch.map(Result::unwrap).collect().await
+    }
+
+    /// From here on EVENTS forgets at once what was published under which id: what is announced twice shows.
+    pub(crate) async fn forget_published_ids(&self) {
+        let stream = self.bus.jetstream().get_stream("EVENTS").await.unwrap();
+        let mut config = stream.cached_info().config.clone();
+        config.duplicate_window = Duration::from_millis(100);
+        self.bus.jetstream().update_stream(config).await.unwrap();
+    }
+
+    /// Changes the PostgreSQL database behind everybody's back.
+    pub(crate) async fn sql(&self, statement: &'static str) {
+        let mut connection = sqlx::PgConnection::connect(&self.database_url).await.unwrap();
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+    }
+
+    /// Removes the recorder's consumer: what was not acknowledged comes again at once.
+    pub(crate) async fn forget_consumer(&self) {
+        let stream = self.bus.jetstream().get_stream("WEBHOOKS").await.unwrap();
+        stream.delete_consumer("recorder").await.unwrap();
+    }
+
+    /// How often each event was told, by its id.
+    pub(crate) async fn told(&self) -> HashMap<String, usize> {
+        let mut told = HashMap::new();
+        for event in self.events().await {
+            *told.entry(event.id.to_string()).or_default() += 1;
+        }
+        told
+    }
+}
+
+pub(crate) async fn store(url: &str) -> Store {
+    let options = StoreOptions { timeout: Duration::from_secs(3), ..StoreOptions::default() };
+    Store::connect(url, &options).await.unwrap()
+}
+
+/// A recorder, and the future that its view of the registry lives on.
+pub(crate) async fn recorder(
+    nats_url: &str,
+    store: Store,
+    health: &Health,
+    stop: CancellationToken,
+) -> (impl Future<Output = ()> + Send + use<>, Recorder) {
+    let bus = Bus::connect(nats_url, "recorder").await.unwrap();
+    let (registry, follow) = RegistryView::follow(&bus, None, stop).await.unwrap();
+    let recorder = Recorder::new(&RecorderConfig::default(), bus, registry, store, health).await.unwrap();
+    (follow, recorder)
+}
+
+/// A body with these leaves of one number.
+pub(crate) fn body(number: &str, lists: &Value) -> Value {
+    let mut value = json!({"messaging_product": "whatsapp", "metadata": {"phone_number_id": number}});
+    value.as_object_mut().unwrap().extend(lists.as_object().unwrap().clone());
+    json!({"object": "whatsapp_business_account",
+           "entry": [{"id": "WABA", "changes": [{"field": "messages", "value": value}]}]})
+}
+
+pub(crate) fn text(from: &str, wamid: &str) -> Value {
+    json!({"from": from, "id": wamid, "timestamp": "1602139392", "type": "text", "text": {"body": "ciao"}})
+}
+
+pub(crate) fn status(wamid: &str, status: &str) -> Value {
+    json!({"id": wamid, "status": status, "timestamp": "1602139392", "recipient_id": "393481213456"})
+}
+
+/// A claim of a command of acme.
+pub(crate) fn claim(id: &str) -> Claim {
+    let tenant: TenantId = "acme".parse().unwrap();
+    let id: CommandId = id.parse().unwrap();
+    let channel: ChannelId = "acme-orders".parse().unwrap();
+    let in_doubt = Event {
+        id: EventId::of(&["doubt", id.as_str()]),
+        tenant: tenant.clone(),
+        channel: channel.clone(),
+        kind: EventType::CommandInDoubt,
+        time: Timestamp::now(),
+        subject: id.to_string(),
+        data: Object::new(),
+    };
+    Claim {
+        tenant,
+        channel,
+        id,
+        lane: Lane::Normal,
+        user: "393481213456".into(),
+        kind: "text".into(),
+        content: "{}".into(),
+        callback_data: Some("the tenant's own".into()),
+        epoch: 1,
+        sequence: 1,
+        at: Timestamp::now(),
+        in_doubt,
+    }
+}
+
+/// Whether every check passes.
+pub(crate) fn fit(health: &Health) -> bool {
+    health.checks().iter().all(|(_, passes)| *passes)
+}

@@ -1,0 +1,224 @@
+//! The control side: JSON under `/_sim/`, beside the Cloud API on the same port.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post, put};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::faults::{Fault, MAX_FAULTS};
+use crate::inbound::{InboundError, InboundMessage, InboundRate};
+use crate::options::{Behaviour, InvalidOption, SimChannel};
+use crate::report::{Detail, Report};
+use crate::validate::phone;
+use crate::world::World;
+
+/// Why a control request was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// Not the JSON that the endpoint takes.
+    #[error("the body is not what this endpoint takes: {0}")]
+    Body(#[from] serde_json::Error),
+    /// A body that is not UTF-8.
+    #[error("the body is not utf-8")]
+    NotText,
+    /// An option with an impossible value.
+    #[error(transparent)]
+    Option(#[from] InvalidOption),
+    /// An inbound message that can't arrive.
+    #[error(transparent)]
+    Inbound(#[from] InboundError),
+    /// No such number.
+    #[error("the phone number id is not registered")]
+    UnknownNumber,
+    /// The faults in force are too many.
+    #[error("{MAX_FAULTS} faults are in force already")]
+    TooManyFaults,
+}
+
+impl IntoResponse for ControlError {
+    fn into_response(self) -> Response {
+        let status = match &self {
+            Self::UnknownNumber | Self::Inbound(InboundError::UnknownNumber) => StatusCode::NOT_FOUND,
+            Self::Body(_) | Self::NotText | Self::Option(_) | Self::Inbound(_) | Self::TooManyFaults => {
+                StatusCode::BAD_REQUEST
+            }
+        };
+        (status, axum::Json(json!({ "error": self.to_string() }))).into_response()
+    }
+}
+
+type Answer = Result<axum::Json<Value>, ControlError>;
+
+/// Everything under `/_sim/`.
+pub(crate) fn routes() -> Router<Arc<World>> {
+    Router::new()
+        .route("/_sim/channels/{number}", put(put_channel))
+        .route("/_sim/token/{number}", post(post_token))
+        .route("/_sim/behaviour", get(get_behaviour).put(put_behaviour))
+        .route("/_sim/behaviour/{number}", put(put_channel_behaviour).delete(delete_channel_behaviour))
+        .route("/_sim/faults", get(get_faults).post(post_fault).delete(delete_faults))
+        .route("/_sim/inbound", post(post_inbound))
+        .route("/_sim/inbound/{number}", put(put_inbound_rate))
+        .route("/_sim/webhook/{number}", post(post_webhook))
+        .route("/_sim/report", get(get_report).delete(delete_report))
+}
+
+impl World {
+    pub(crate) fn put_channel(&self, channel: SimChannel) -> Result<(), ControlError> {
+        channel.check()?;
+        self.state().put_channel(channel);
+        Ok(())
+    }
+
+    pub(crate) fn set_token(&self, number: &str, access_token: String) -> Result<(), ControlError> {
+        if access_token.is_empty() {
+            return Err(InvalidOption::Empty { name: "access_token" }.into());
+        }
+        let mut state = self.state();
+        let channel = state.channels.get_mut(number).ok_or(ControlError::UnknownNumber)?;
+        channel.config.access_token = access_token;
+        Ok(())
+    }
+
+    pub(crate) fn set_behaviour(&self, behaviour: Behaviour) -> Result<(), ControlError> {
+        behaviour.check()?;
+        self.state().behaviour = Arc::new(behaviour);
+        Ok(())
+    }
+
+    /// `None` gives the number back to what holds for all.
+    pub(crate) fn set_channel_behaviour(
+        &self,
+        number: &str,
+        behaviour: Option<Behaviour>,
+    ) -> Result<(), ControlError> {
+        if let Some(behaviour) = &behaviour {
+            behaviour.check()?;
+        }
+        let mut state = self.state();
+        let channel = state.channels.get_mut(number).ok_or(ControlError::UnknownNumber)?;
+        channel.behaviour = behaviour.map(Arc::new);
+        Ok(())
+    }
+
+    pub(crate) fn add_fault(&self, mut fault: Fault) -> Result<(), ControlError> {
+        fault.check()?;
+        // A recipient may be written like a send's `to`; sends are compared by digits.
+        fault.recipient = fault.recipient.map(|recipient| phone(&recipient).unwrap_or(recipient));
+        let now = self.now();
+        if self.state().faults.add(fault, now) { Ok(()) } else { Err(ControlError::TooManyFaults) }
+    }
+}
+
+async fn put_channel(State(world): State<Arc<World>>, Path(number): Path<String>, body: Bytes) -> Answer {
+    let channel = SimChannel { phone_number_id: number, ..read(&body)? };
+    world.put_channel(channel)?;
+    done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Token {
+    access_token: String,
+}
+
+/// A new token: the one before is refused with 190 from now on.
+async fn post_token(State(world): State<Arc<World>>, Path(number): Path<String>, body: Bytes) -> Answer {
+    let Token { access_token } = read(&body)?;
+    world.set_token(&number, access_token)?;
+    done()
+}
+
+async fn get_behaviour(State(world): State<Arc<World>>) -> axum::Json<Behaviour> {
+    axum::Json((*world.state().behaviour).clone())
+}
+
+/// Replaces the behaviour: what is left out is the default again.
+async fn put_behaviour(State(world): State<Arc<World>>, body: Bytes) -> Answer {
+    world.set_behaviour(read(&body)?)?;
+    done()
+}
+
+async fn put_channel_behaviour(
+    State(world): State<Arc<World>>,
+    Path(number): Path<String>,
+    body: Bytes,
+) -> Answer {
+    world.set_channel_behaviour(&number, Some(read(&body)?))?;
+    done()
+}
+
+async fn delete_channel_behaviour(State(world): State<Arc<World>>, Path(number): Path<String>) -> Answer {
+    world.set_channel_behaviour(&number, None)?;
+    done()
+}
+
+async fn get_faults(State(world): State<Arc<World>>) -> axum::Json<Vec<Fault>> {
+    axum::Json(world.state().faults.list())
+}
+
+async fn post_fault(State(world): State<Arc<World>>, body: Bytes) -> Answer {
+    world.add_fault(read(&body)?)?;
+    done()
+}
+
+async fn delete_faults(State(world): State<Arc<World>>) -> Answer {
+    world.state().faults.clear();
+    done()
+}
+
+async fn post_inbound(State(world): State<Arc<World>>, body: Bytes) -> Answer {
+    let message: InboundMessage = read(&body)?;
+    let id = world.inbound(message)?;
+    Ok(axum::Json(json!({ "id": id })))
+}
+
+async fn put_inbound_rate(
+    State(world): State<Arc<World>>,
+    Path(number): Path<String>,
+    body: Bytes,
+) -> Answer {
+    let rate: InboundRate = read(&body)?;
+    world.set_stream(&number, rate)?;
+    done()
+}
+
+/// Posts the body as it came to the number's webhook, signed.
+async fn post_webhook(State(world): State<Arc<World>>, Path(number): Path<String>, body: Bytes) -> Answer {
+    let body = std::str::from_utf8(&body).map_err(|_| ControlError::NotText)?;
+    world.raw_webhook(&number, body)?;
+    done()
+}
+
+#[derive(Deserialize)]
+struct ReportQuery {
+    #[serde(default)]
+    detail: u8,
+}
+
+async fn get_report(
+    State(world): State<Arc<World>>,
+    Query(ReportQuery { detail }): Query<ReportQuery>,
+) -> axum::Json<Report> {
+    axum::Json(world.report(if detail == 0 { Detail::Figures } else { Detail::Sends }))
+}
+
+async fn delete_report(State(world): State<Arc<World>>) -> Answer {
+    world.state().reset_report();
+    done()
+}
+
+fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, ControlError> {
+    Ok(serde_json::from_slice(body)?)
+}
+
+fn done() -> Answer {
+    Ok(axum::Json(json!({ "success": true })))
+}

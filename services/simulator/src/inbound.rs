@@ -1,0 +1,237 @@
+//! Messages of users: one by one, or as a steady stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use tokio::time::sleep_until;
+use tokio_util::sync::CancellationToken;
+
+use crate::chance::{Direction, Purpose, generator, happens, wamid};
+use crate::limits::SECOND_US;
+use crate::validate::{is_user_id, phone};
+use crate::webhooks::{Contact, Item, Profile};
+use crate::world::{Channel, State, World, unix_ms};
+
+/// No stream sends more than this at once: it is what is left of one that fell behind.
+const BURST: u64 = 1_000;
+
+/// A message that a user sends to one of the numbers.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InboundMessage {
+    /// The number it goes to.
+    pub phone_number_id: String,
+    /// The user: a phone number, or a business-scoped user id.
+    pub from: String,
+    /// The user's name; made up from the number if missing.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// A text message with this text.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Any message object: `type` and what goes with it. `from`, `id` and `timestamp` are added if missing.
+    #[serde(default)]
+    pub message: Option<Map<String, Value>>,
+}
+
+/// A steady stream of text messages to one number.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InboundRate {
+    /// Messages a second; 0 ends the stream.
+    pub per_second: f64,
+    /// How many users write, in turn.
+    #[serde(default = "some_users")]
+    pub users: u32,
+}
+
+fn some_users() -> u32 {
+    100
+}
+
+/// The most that a stream may be asked for.
+const MAX_RATE: f64 = 10_000.0;
+
+/// Why a message can't arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum InboundError {
+    /// The number is not registered.
+    #[error("the phone number id is not registered")]
+    UnknownNumber,
+    /// The number has nowhere to tell.
+    #[error("the number has no webhook")]
+    NoWebhook,
+    /// Neither a phone number nor a business-scoped user id.
+    #[error("from must be a phone number or a business-scoped user id")]
+    BadUser,
+    /// Both or neither of `text` and `message`, or a message without its type.
+    #[error("give either text, or a message with its type")]
+    BadMessage,
+    /// A rate below 0 or above 10,000.
+    #[error("per_second must lie between 0 and 10000")]
+    BadRate,
+}
+
+/// Where a stream stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stream {
+    rate: InboundRate,
+    since: u64,
+    sent: u64,
+}
+
+impl Stream {
+    /// When its next message is due.
+    fn next(&self) -> u64 {
+        let offset = (self.sent + 1) as f64 * SECOND_US as f64 / self.rate.per_second;
+        self.since.saturating_add(offset as u64)
+    }
+}
+
+impl World {
+    /// Makes a user's message arrive: it counts against the number's limit, opens the user's window and goes
+    /// to the webhook. Gives back its wamid.
+    pub(crate) fn inbound(&self, message: InboundMessage) -> Result<String, InboundError> {
+        let mut state = self.state();
+        let State { channels, behaviour, log_room, .. } = &mut *state;
+        let channel =
+            channels.get_mut(message.phone_number_id.as_str()).ok_or(InboundError::UnknownNumber)?;
+        let behaviour = channel.behaviour.as_ref().unwrap_or(behaviour).clone();
+        if channel.source.is_none() {
+            return Err(InboundError::NoWebhook);
+        }
+        let user = User::parse(&message.from)?;
+        let mut object = match (message.text, message.message) {
+            (Some(text), None) => {
+                let mut object = Map::new();
+                object.insert("type".to_owned(), json!("text"));
+                object.insert("text".to_owned(), json!({ "body": text }));
+                object
+            }
+            (None, Some(object)) if object.get("type").is_some_and(Value::is_string) => object,
+            _ => return Err(InboundError::BadMessage),
+        };
+        channel.inbound += 1;
+        let mut rng = generator(self.seed, &message.phone_number_id, Purpose::Inbound, channel.inbound);
+        let id = wamid(&mut rng, user.id(), Direction::Inbound);
+        let from = if matches!(user, User::Phone(_)) { "from" } else { "from_user_id" };
+        object.entry(from).or_insert_with(|| json!(user.id()));
+        object.entry("id").or_insert_with(|| json!(id));
+        object.entry("timestamp").or_insert_with(|| json!((unix_ms() / 1000).to_string()));
+        let id = object.get("id").and_then(Value::as_str).map_or(id, str::to_owned);
+        let raw = serde_json::value::to_raw_value(&object).map_err(|_| InboundError::BadMessage)?;
+
+        let at = self.now();
+        channel.throughput.record(at);
+        channel.windows.open(user.id(), at, behaviour.windows);
+        channel.ledger.inbound(at, log_room);
+        let contact = user.contact(message.name);
+        let duplicate = happens(&mut rng, behaviour.duplicate);
+        if let Some(update) = channel.update(&behaviour, Item::Message(contact.into(), Arc::from(raw))) {
+            channel.ledger.webhooks.lost += self.tell(update, Duration::ZERO, duplicate);
+        }
+        Ok(id)
+    }
+
+    /// Posts this body to the number's webhook as it is, signed.
+    pub(crate) fn raw_webhook(&self, number: &str, body: &str) -> Result<(), InboundError> {
+        let mut state = self.state();
+        let State { channels, behaviour, .. } = &mut *state;
+        let channel = channels.get_mut(number).ok_or(InboundError::UnknownNumber)?;
+        let behaviour = channel.behaviour.as_ref().unwrap_or(behaviour).clone();
+        let update = channel.update(&behaviour, Item::Raw(body.into())).ok_or(InboundError::NoWebhook)?;
+        channel.ledger.webhooks.lost += self.tell(update, Duration::ZERO, false);
+        Ok(())
+    }
+
+    /// Sets, replaces or ends the stream of one number.
+    pub(crate) fn set_stream(&self, number: &str, rate: InboundRate) -> Result<(), InboundError> {
+        if !(0.0..=MAX_RATE).contains(&rate.per_second) {
+            return Err(InboundError::BadRate);
+        }
+        let since = self.now();
+        let mut state = self.state();
+        let channel = state.channels.get_mut(number).ok_or(InboundError::UnknownNumber)?;
+        if channel.source.is_none() {
+            return Err(InboundError::NoWebhook);
+        }
+        channel.stream = (rate.per_second > 0.0).then_some(Stream { rate, since, sent: 0 });
+        drop(state);
+        self.streams_changed.notify_one();
+        Ok(())
+    }
+
+    /// Sends what streams owe by now. Gives back when the next message is due, if any stream runs.
+    fn run_streams(&self) -> Option<u64> {
+        let now = self.now();
+        let mut owed = Vec::new();
+        let mut next: Option<u64> = None;
+        for (number, Channel { stream, .. }) in &mut self.state().channels {
+            let Some(stream) = stream else { continue };
+            let mut burst = 0;
+            while stream.next() <= now && burst < BURST {
+                let user = stream.sent % u64::from(stream.rate.users.max(1));
+                owed.push((number.clone(), user, stream.sent));
+                stream.sent += 1;
+                burst += 1;
+            }
+            next = Some(next.map_or(stream.next(), |next| next.min(stream.next())));
+        }
+        for (number, user, count) in owed {
+            let message = InboundMessage {
+                phone_number_id: number.to_string(),
+                from: format!("39333{user:07}"),
+                name: None,
+                text: Some(format!("message {count}")),
+                message: None,
+            };
+            if let Err(error) = self.inbound(message) {
+                tracing::debug!(%error, "a stream's message did not arrive");
+            }
+        }
+        next
+    }
+}
+
+/// Keeps the streams flowing until `stop`.
+pub(crate) async fn run(world: Arc<World>, stop: CancellationToken) {
+    loop {
+        let next = world.run_streams();
+        let due = world.started() + Duration::from_micros(next.unwrap_or(0));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = world.streams_changed.notified() => {}
+            () = sleep_until(due.into()), if next.is_some() => {}
+        }
+    }
+}
+
+enum User {
+    Phone(String),
+    Scoped(String),
+}
+
+impl User {
+    fn parse(raw: &str) -> Result<Self, InboundError> {
+        if is_user_id(raw) {
+            return Ok(Self::Scoped(raw.to_owned()));
+        }
+        phone(raw).map(Self::Phone).ok_or(InboundError::BadUser)
+    }
+
+    fn id(&self) -> &str {
+        let (Self::Phone(id) | Self::Scoped(id)) = self;
+        id
+    }
+
+    fn contact(self, name: Option<String>) -> Contact {
+        let tail: String = self.id().chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
+        let profile = Profile { name: name.unwrap_or_else(|| format!("User {tail}")) };
+        match self {
+            Self::Phone(phone) => Contact { profile, wa_id: Some(phone), user_id: None },
+            Self::Scoped(id) => Contact { profile, wa_id: None, user_id: Some(id) },
+        }
+    }
+}

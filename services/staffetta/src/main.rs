@@ -1,0 +1,102 @@
+//! The one binary: a subcommand for each service, all of them together, and the operator's tools.
+
+mod apply;
+mod demo;
+mod nats_child;
+mod parts;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use staffetta_runtime::{Config, telemetry};
+
+use crate::parts::Part;
+
+/// The gateway between ERP systems and the WhatsApp Business Platform.
+#[derive(Debug, Parser)]
+#[command(name = "staffetta", version, about, disable_help_subcommand = true)]
+struct Cli {
+    /// The configuration, a TOML file. Every key also goes as STAFFETTA__SECTION__KEY.
+    #[arg(long, env = "STAFFETTA_CONFIG", global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// All services in one process, with a NATS server of its own where `nats.url` names none.
+    Up,
+    /// Take webhooks in.
+    Ingress,
+    /// Turn webhooks into events.
+    Recorder,
+    /// Send commands.
+    Dispatcher,
+    /// Serve the tenants' HTTP API.
+    Api,
+    /// Stand in for WhatsApp's Cloud API.
+    Simulator,
+    /// Write registry files into the registry.
+    Apply(apply::Arguments),
+    /// Bring the database's schema, the streams and the buckets up to date.
+    Migrate,
+    /// Show a message coming in and two going out, with everything that takes part.
+    Demo {
+        /// End after the round trips: 0 if none is missing.
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+/// What a configuration that can't be used ends with: EX_USAGE of sysexits.
+const WRONG_CONFIG: u8 = 64;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match Config::load(cli.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(WRONG_CONFIG);
+        }
+    };
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(execute(cli.command, config));
+    // Whatever still runs here is a blocking call that nobody waits for.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(failure) => {
+            eprintln!("error: {failure:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Demo { once } => return demo::run(once).await,
+        Command::Apply(arguments) => return apply::run(arguments, &config).await,
+        _ => telemetry::start_logs(),
+    }
+    match command {
+        Command::Up => run::up(config).await?,
+        Command::Ingress => run::parts(&config, &[Part::Ingress]).await?,
+        Command::Recorder => run::parts(&config, &[Part::Recorder]).await?,
+        Command::Dispatcher => run::parts(&config, &[Part::Dispatcher]).await?,
+        Command::Api => run::parts(&config, &[Part::Api]).await?,
+        Command::Simulator => run::parts(&config, &[Part::Simulator]).await?,
+        Command::Migrate => run::migrate(&config).await?,
+        Command::Apply(_) | Command::Demo { .. } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}

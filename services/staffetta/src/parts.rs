@@ -1,0 +1,132 @@
+//! Each service, made from the configuration and handed to the process's life.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use secrecy::ExposeSecret;
+use staffetta_api::Api;
+use staffetta_bus::{Bus, MasterKey, RegistryView};
+use staffetta_dispatcher::Dispatcher;
+use staffetta_ingress::Ingress;
+use staffetta_recorder::Recorder;
+use staffetta_runtime::config::SimulatorConfig;
+use staffetta_runtime::{Config, Health, Lifecycle};
+use staffetta_store::{Store, StoreOptions};
+use tracing::info;
+
+/// What a process can run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Part {
+    Ingress,
+    Recorder,
+    Dispatcher,
+    Api,
+    Simulator,
+}
+
+impl Part {
+    fn needs_database(self) -> bool {
+        matches!(self, Self::Recorder | Self::Dispatcher | Self::Api)
+    }
+
+    fn needs_bus(self) -> bool {
+        self != Self::Simulator
+    }
+}
+
+/// Starts the parts. When this returns, each listens and works.
+pub(crate) async fn start(
+    parts: &[Part],
+    config: &Config,
+    bus: Option<Bus>,
+    life: &mut Lifecycle,
+    health: &Health,
+) -> anyhow::Result<()> {
+    let store = match parts.iter().any(|part| part.needs_database()) {
+        true => Some(open_store(config).await?),
+        false => None,
+    };
+    let registry = match &bus {
+        Some(bus) => Some(follow_registry(config, bus, life, health).await?),
+        None => None,
+    };
+    for part in parts {
+        let stop = life.stop();
+        let (bus, registry, store) = (bus.clone(), registry.clone(), store.clone());
+        let bus = || bus.context("a connection to NATS");
+        let registry = || registry.context("the registry");
+        let store = || store.context("a database");
+        match part {
+            Part::Ingress => {
+                let ingress = Ingress::bind(&config.ingress, bus()?, registry()?, health).await?;
+                life.spawn("ingress", ingress.run(stop));
+            }
+            Part::Recorder => {
+                let recorder = Recorder::new(&config.recorder, bus()?, registry()?, store()?, health).await?;
+                life.spawn("recorder", recorder.run(stop));
+            }
+            Part::Dispatcher => {
+                let (bus, registry, store) = (bus()?, registry()?, store()?);
+                let dispatcher =
+                    Dispatcher::new(&config.dispatcher, &config.graph, bus, registry, store, health).await?;
+                life.spawn("dispatcher", dispatcher.run(stop));
+            }
+            Part::Api => {
+                let api = Api::bind(&config.api, bus()?, registry()?, store()?, health).await?;
+                life.spawn("api", api.run(stop));
+            }
+            Part::Simulator => {
+                let listen = config.simulator.listen.unwrap_or_else(SimulatorConfig::default_listen);
+                let options = staffetta_simulator::Options {
+                    listen: listen.0,
+                    seed: config.simulator.seed,
+                    ..staffetta_simulator::Options::default()
+                };
+                let simulator = staffetta_simulator::start(options).await?;
+                info!(address = %simulator.address(), "the simulator listens");
+                life.spawn("simulator", simulator.run_until(stop));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether any of the parts talks to NATS.
+pub(crate) fn need_bus(parts: &[Part]) -> bool {
+    parts.iter().any(|part| part.needs_bus())
+}
+
+/// Opens the database and brings its schema up to date.
+pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Store> {
+    let options = StoreOptions {
+        max_connections: config.database.max_connections,
+        timeout: std::time::Duration::from_millis(config.database.timeout_ms),
+    };
+    let store = Store::connect(config.database_url().expose_secret(), &options)
+        .await
+        .context("opening the database")?;
+    store.migrate().await.context("bringing the database up to date")?;
+    Ok(store)
+}
+
+/// The key that opens the registry's secrets, if one is configured.
+pub(crate) fn master_key(config: &Config) -> Option<Arc<MasterKey>> {
+    config.master_key.as_ref().map(|text| Arc::new(MasterKey::new(text)))
+}
+
+async fn follow_registry(
+    config: &Config,
+    bus: &Bus,
+    life: &mut Lifecycle,
+    health: &Health,
+) -> anyhow::Result<RegistryView> {
+    let connection = bus.clone();
+    health.add("nats", move || connection.is_connected());
+    let stop = life.stop();
+    let (view, following) = RegistryView::follow(bus, master_key(config), stop).await?;
+    life.spawn("registry", async {
+        following.await;
+        Ok(())
+    });
+    Ok(view)
+}

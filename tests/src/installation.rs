@@ -1,0 +1,237 @@
+//! Everything that one test needs, on ports and in folders of its own.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use staffetta_simulator::{Behaviour, Detail, Options, SendSeen, Simulator, WebhookTarget};
+use staffetta_testkit::{NatsOptions, NatsServer, Postgres, until};
+use tempfile::TempDir;
+
+use crate::meta::Meta;
+use crate::registry::{APP, Number, RegistryText};
+use crate::service::{self, Answer, Service};
+use crate::streams::{SeenEvent, Streams};
+use crate::tenant::Tenant;
+use crate::{LIMIT, free_port};
+
+/// Where messages and commands are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// A file.
+    Sqlite,
+    /// A database of its own on the shared PostgreSQL.
+    Postgres,
+}
+
+/// What a test chooses.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// The database.
+    pub storage: Storage,
+    /// The NATS server; none for `staffetta up` to start its own.
+    pub nats: Option<NatsOptions>,
+    /// Who is who, here and at the provider.
+    pub registry: RegistryText,
+    /// How the provider behaves.
+    pub behaviour: Behaviour,
+    /// Further variables of every process.
+    pub settings: Vec<(&'static str, String)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            storage: Storage::Sqlite,
+            nats: Some(NatsOptions::default()),
+            registry: RegistryText::default(),
+            // Tests write to few users.
+            behaviour: Behaviour { pair: None, ..Behaviour::default() },
+            settings: Vec::new(),
+        }
+    }
+}
+
+/// NATS, a database, a provider and the registry, for processes of Staffetta to join. All of it ends when dropped.
+#[derive(Debug)]
+pub struct Installation {
+    /// The NATS server, unless `staffetta up` brings its own.
+    pub nats: Option<NatsServer>,
+    /// The provider.
+    pub provider: Simulator,
+    /// The provider's hand for webhooks that it would not send by itself.
+    pub meta: Meta,
+    folder: TempDir,
+    settings: Vec<(String, String)>,
+    nats_url: String,
+    api: String,
+    http: reqwest::Client,
+}
+
+impl Installation {
+    /// Everything around Staffetta. No process of it runs yet, and the registry is empty.
+    ///
+    /// # Errors
+    /// When a server does not come up.
+    pub async fn prepare(setup: Setup) -> anyhow::Result<Self> {
+        let http = service::http_client()?;
+        let folder = tempfile::Builder::new().prefix("staffetta-e2e-").tempdir()?;
+        let meta = Meta::new(http.clone())?;
+        let webhook = WebhookTarget { url: meta.url(APP), app_secret: RegistryText::app_secret(APP) };
+        let provider = staffetta_simulator::start(Options {
+            webhook: Some(webhook),
+            channels: setup.registry.at_provider(),
+            behaviour: setup.behaviour,
+            ..Options::default()
+        })
+        .await?;
+        let api = format!("127.0.0.1:{}", free_port()?);
+        let mut settings = vec![
+            ("STAFFETTA__MASTER_KEY".to_owned(), "a master key for these tests alone".to_owned()),
+            ("STAFFETTA__DATA_DIR".to_owned(), folder.path().join("data").display().to_string()),
+            ("STAFFETTA__GRAPH__BASE_URL".to_owned(), provider.base_url()),
+            ("STAFFETTA__INGRESS__LISTEN".to_owned(), meta.address().to_owned()),
+            ("STAFFETTA__API__LISTEN".to_owned(), api.clone()),
+        ];
+        let nats = match setup.nats {
+            Some(options) => Some(NatsServer::start_with(options).await?),
+            None => None,
+        };
+        let nats_url = match &nats {
+            Some(nats) => {
+                settings.push(("STAFFETTA__NATS__URL".to_owned(), nats.url().to_owned()));
+                nats.url().to_owned()
+            }
+            None => {
+                let listen = format!("127.0.0.1:{}", free_port()?);
+                settings.push(("STAFFETTA__NATS__LISTEN".to_owned(), listen.clone()));
+                format!("nats://{listen}")
+            }
+        };
+        if setup.storage == Storage::Postgres {
+            let database = Postgres::shared().await?.database().await?;
+            settings.push(("STAFFETTA__DATABASE__URL".to_owned(), database.url().to_owned()));
+        }
+        settings.extend(setup.settings.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        fs::create_dir_all(folder.path().join("data"))?;
+        Ok(Self { nats, provider, meta, folder, settings, nats_url, api, http })
+    }
+
+    /// `staffetta up` on all of it, with the registry applied.
+    ///
+    /// # Errors
+    /// When a part does not come up.
+    pub async fn up(setup: Setup) -> anyhow::Result<(Self, Service)> {
+        let registry = setup.registry.clone();
+        let installation = Self::prepare(setup).await?;
+        let mut up = installation.service("up")?;
+        up.start().await?;
+        installation.apply(&registry).await?;
+        Ok((installation, up))
+    }
+
+    /// A process of Staffetta, not yet started.
+    ///
+    /// # Errors
+    /// When the system refuses it a folder or a port.
+    pub fn service(&self, role: &'static str) -> anyhow::Result<Service> {
+        Service::new(role, self.settings.clone(), self.http.clone())
+    }
+
+    /// A process of Staffetta, ready.
+    ///
+    /// # Errors
+    /// When it is not ready in time.
+    pub async fn start(&self, role: &'static str) -> anyhow::Result<Service> {
+        let mut service = self.service(role)?;
+        service.start().await?;
+        Ok(service)
+    }
+
+    /// Runs `staffetta` with these arguments to its end.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
+        service::run(arguments, &self.settings, self.folder.path()).await
+    }
+
+    /// `staffetta apply -f`, which must go well; gives back what it printed.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn apply(&self, registry: &RegistryText) -> anyhow::Result<String> {
+        let file = self.folder.path().join("registry.toml");
+        fs::write(&file, registry.toml())?;
+        let file = file.to_str().context("the folder's name is no text")?;
+        let answer = self.run(&["apply", "-f", file]).await?;
+        ensure!(answer.code == Some(0), "apply failed: {answer:?}");
+        Ok(answer.stdout)
+    }
+
+    /// Where Staffetta keeps its files.
+    #[must_use]
+    pub fn data_dir(&self) -> std::path::PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// The variables of every process, for one that is started in another way.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The streams, which must be there or come up.
+    ///
+    /// # Errors
+    /// When NATS can't be reached.
+    pub async fn streams(&self) -> anyhow::Result<Streams> {
+        Streams::connect(&self.nats_url).await
+    }
+
+    /// The tenant of a number.
+    #[must_use]
+    pub fn tenant(&self, number: Number, streams: &Streams) -> Tenant {
+        Tenant::new(number, streams.clone(), &self.api, self.http.clone())
+    }
+
+    /// What the provider accepted from a number, in order of arrival.
+    #[must_use]
+    pub fn sends(&self, number: Number) -> Vec<SendSeen> {
+        let mut report = self.provider.report(Detail::Sends);
+        report.channels.remove(number.phone_number_id).and_then(|channel| channel.sends).unwrap_or_default()
+    }
+
+    /// Waits until these events are told, and gives back all events so far.
+    ///
+    /// # Errors
+    /// When they are not told in time: names the first that is missing.
+    pub async fn told(&self, streams: &Streams, wanted: &[(&str, String)]) -> anyhow::Result<Vec<SeenEvent>> {
+        let mut missing = None;
+        let told = until("events", LIMIT, async || {
+            let events = streams.events().await.ok()?;
+            missing =
+                wanted.iter().find(|(kind, subject)| !events.iter().any(|event| event.is(kind, subject)));
+            missing.is_none().then_some(events)
+        });
+        let told = told.await;
+        told.with_context(|| format!("not told, among others: {missing:?}"))
+    }
+
+    /// Waits until nothing is on its way any more: no webhook at the provider, none on WEBHOOKS, nothing on SEND.
+    /// Whatever these led to is told by then: events come before the acknowledgement.
+    ///
+    /// # Errors
+    /// When something stays: names what.
+    pub async fn settled(&self, streams: &Streams) -> anyhow::Result<()> {
+        let mut left = (0, 0, 0);
+        let settled = until("everything to be settled", LIMIT, async || {
+            let send = streams.waiting("SEND").await.ok()?;
+            let at_provider = self.provider.report(Detail::Figures).webhooks_waiting;
+            left = (at_provider, streams.waiting("WEBHOOKS").await.ok()?, send);
+            (left == (0, 0, 0)).then_some(())
+        });
+        let settled = settled.await;
+        settled.with_context(|| format!("left at the provider, on WEBHOOKS, on SEND: {left:?}"))
+    }
+}

@@ -1,0 +1,28 @@
+//! Staffetta from outside: its processes, the servers around it, and everyone who talks to it.
+//!
+//! What stands here knows the contract and nothing else: subjects, endpoints, configuration keys, exit codes. The
+//! provider is the simulator, over real HTTP; NATS and PostgreSQL are real.
+
+mod installation;
+mod meta;
+mod ports;
+mod registry;
+mod service;
+mod streams;
+mod tenant;
+
+use std::time::Duration;
+
+pub use installation::{Installation, Setup, Storage};
+pub use meta::{Meta, message, status, webhook};
+pub use ports::free_port;
+pub use registry::{APP, CARE, Number, ORDERS, RegistryText, SECOND_APP};
+pub use service::{Answer, Service};
+pub use streams::{SeenEvent, Streams};
+pub use tenant::{Tenant, text};
+
+/// Longest wait for a state. Far longer than anything should take: an envelope whose reader died comes again after
+/// half a minute.
+pub const LIMIT: Duration = Duration::from_secs(90);
+/// Longest wait for one answer.
+pub const ANSWER: Duration = Duration::from_secs(20);

