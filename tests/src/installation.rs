@@ -1,12 +1,13 @@
 //! Everything that one test needs, on ports and in folders of its own.
 
+use std::collections::HashSet;
+use std::env;
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
 use staffetta_simulator::{Behaviour, Detail, Options, SendSeen, Simulator, WebhookTarget};
-use staffetta_testkit::{NatsOptions, NatsServer, Postgres, until};
-use tempfile::TempDir;
+use staffetta_testkit::{NatsOptions, NatsServer, Postgres, Process, until};
 
 use crate::meta::Meta;
 use crate::registry::{APP, Number, RegistryText};
@@ -61,7 +62,8 @@ pub struct Installation {
     pub provider: Simulator,
     /// The provider's hand for webhooks that it would not send by itself.
     pub meta: Meta,
-    folder: TempDir,
+    /// Nothing runs as it: it is a folder that goes with the test, however that ends.
+    files: Process,
     settings: Vec<(String, String)>,
     nats_url: String,
     api: String,
@@ -75,7 +77,7 @@ impl Installation {
     /// When a server does not come up.
     pub async fn prepare(setup: Setup) -> anyhow::Result<Self> {
         let http = service::http_client()?;
-        let folder = tempfile::Builder::new().prefix("staffetta-e2e-").tempdir()?;
+        let files = Process::new("installation")?;
         let meta = Meta::new(http.clone())?;
         let webhook = WebhookTarget { url: meta.url(APP), app_secret: RegistryText::app_secret(APP) };
         let provider = staffetta_simulator::start(Options {
@@ -88,10 +90,11 @@ impl Installation {
         let api = format!("127.0.0.1:{}", free_port()?);
         let mut settings = vec![
             ("STAFFETTA__MASTER_KEY".to_owned(), "a master key for these tests alone".to_owned()),
-            ("STAFFETTA__DATA_DIR".to_owned(), folder.path().join("data").display().to_string()),
+            ("STAFFETTA__DATA_DIR".to_owned(), files.folder().join("data").display().to_string()),
             ("STAFFETTA__GRAPH__BASE_URL".to_owned(), provider.base_url()),
             ("STAFFETTA__INGRESS__LISTEN".to_owned(), meta.address().to_owned()),
             ("STAFFETTA__API__LISTEN".to_owned(), api.clone()),
+            ("STAFFETTA__NATS__SERVER".to_owned(), nats_server()?),
         ];
         let nats = match setup.nats {
             Some(options) => Some(NatsServer::start_with(options).await?),
@@ -113,8 +116,8 @@ impl Installation {
             settings.push(("STAFFETTA__DATABASE__URL".to_owned(), database.url().to_owned()));
         }
         settings.extend(setup.settings.into_iter().map(|(name, value)| (name.to_owned(), value)));
-        fs::create_dir_all(folder.path().join("data"))?;
-        Ok(Self { nats, provider, meta, folder, settings, nats_url, api, http })
+        fs::create_dir_all(files.folder().join("data"))?;
+        Ok(Self { nats, provider, meta, files, settings, nats_url, api, http })
     }
 
     /// `staffetta up` on all of it, with the registry applied.
@@ -153,7 +156,7 @@ impl Installation {
     /// # Errors
     /// When it does not end.
     pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
-        service::run(arguments, &self.settings, self.folder.path()).await
+        service::run(arguments, &self.settings, self.files.folder()).await
     }
 
     /// `staffetta apply -f`, which must go well; gives back what it printed.
@@ -161,7 +164,7 @@ impl Installation {
     /// # Errors
     /// When it does not.
     pub async fn apply(&self, registry: &RegistryText) -> anyhow::Result<String> {
-        let file = self.folder.path().join("registry.toml");
+        let file = self.files.folder().join("registry.toml");
         fs::write(&file, registry.toml())?;
         let file = file.to_str().context("the folder's name is no text")?;
         let answer = self.run(&["apply", "-f", file]).await?;
@@ -172,13 +175,13 @@ impl Installation {
     /// Where Staffetta keeps its files.
     #[must_use]
     pub fn data_dir(&self) -> std::path::PathBuf {
-        self.folder.path().join("data")
+        self.files.folder().join("data")
     }
 
-    /// The variables of every process, for one that is started in another way.
+    /// A folder for the test's own files.
     #[must_use]
     pub fn folder(&self) -> &Path {
-        self.folder.path()
+        self.files.folder()
     }
 
     /// The streams, which must be there or come up.
@@ -205,21 +208,22 @@ impl Installation {
     /// Waits until these events are told, and gives back all events so far.
     ///
     /// # Errors
-    /// When they are not told in time: names the first that is missing.
+    /// When they are not told in time: names one that is missing.
     pub async fn told(&self, streams: &Streams, wanted: &[(&str, String)]) -> anyhow::Result<Vec<SeenEvent>> {
-        let mut missing = None;
+        let mut missing: HashSet<_> =
+            wanted.iter().map(|(kind, subject)| ((*kind).to_owned(), subject.clone())).collect();
+        let mut seen = 0;
         let told = until("events", LIMIT, async || {
-            let events = streams.events().await.ok()?;
-            missing =
-                wanted.iter().find(|(kind, subject)| !events.iter().any(|event| event.is(kind, subject)));
-            missing.is_none().then_some(events)
+            seen = streams.strike_off(seen, &mut missing).await.ok()?;
+            missing.is_empty().then_some(())
         });
         let told = told.await;
-        told.with_context(|| format!("not told, among others: {missing:?}"))
+        told.with_context(|| format!("{} not told, among them {:?}", missing.len(), missing.iter().next()))?;
+        streams.events().await
     }
 
     /// Waits until nothing is on its way any more: no webhook at the provider, none on WEBHOOKS, nothing on SEND.
-    /// Whatever these led to is told by then: events come before the acknowledgement.
+    /// Whatever a webhook led to is told by then: its events come before its acknowledgement.
     ///
     /// # Errors
     /// When something stays: names what.
@@ -234,4 +238,11 @@ impl Installation {
         let settled = settled.await;
         settled.with_context(|| format!("left at the provider, on WEBHOOKS, on SEND: {left:?}"))
     }
+}
+
+/// The program that `staffetta up` starts: the one that the tests themselves start.
+fn nats_server() -> anyhow::Result<String> {
+    let program = staffetta_locate::nats_server(&env::current_exe()?);
+    let program = program.context("no nats-server of 2.15 or newer: run `cargo xtask tools`")?;
+    Ok(program.display().to_string())
 }

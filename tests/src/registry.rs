@@ -1,5 +1,7 @@
 //! Who is who in these tests.
 
+use std::num::NonZeroU32;
+
 use staffetta_simulator::SimChannel;
 
 /// The app whose webhooks bring everything.
@@ -29,12 +31,15 @@ pub const CARE: Number =
 
 pub(crate) const WABA: &str = "900900";
 
+/// More than any channel of these tests may send: the provider measures what comes and does not cut it down.
+const PROVIDER_RATE: NonZeroU32 = NonZeroU32::new(1_000).expect("1000 is not zero");
+
 /// A registry file.
 #[derive(Clone, Debug)]
 pub struct RegistryText {
     /// Messages a second on each channel.
     pub rate: u32,
-    /// What the channels show at the provider.
+    /// What the channels show at the provider; each adds its own name.
     pub access_token: String,
 }
 
@@ -53,6 +58,12 @@ impl RegistryText {
         format!("the-key-of-{tenant}")
     }
 
+    /// What the channel of this number shows at the provider.
+    #[must_use]
+    pub fn token_of(&self, number: Number) -> String {
+        format!("{}-of-{}", self.access_token, number.channel)
+    }
+
     pub(crate) fn toml(&self) -> String {
         let mut text = String::new();
         for app in [APP, SECOND_APP] {
@@ -64,7 +75,7 @@ impl RegistryText {
         for (number, encoding) in [(ORDERS, "json"), (CARE, "protobuf")] {
             let Number { channel, tenant, phone_number_id, display } = number;
             let key = Self::api_key(tenant);
-            let Self { rate, access_token } = self;
+            let (rate, access_token) = (self.rate, self.token_of(number));
             text += &format!(
                 "[[tenant]]\nid = {tenant:?}\nname = {tenant:?}\napi_keys = [{key:?}]\nencoding = {encoding:?}\n\
                  [[channel]]\nid = {channel:?}\ntenant = {tenant:?}\nprovider = \"cloud_api\"\napp = {APP:?}\n\
@@ -75,15 +86,15 @@ impl RegistryText {
         text
     }
 
-    /// The same numbers, as the provider has them.
+    /// The same numbers, as the provider has them; its limit is its own.
     pub(crate) fn at_provider(&self) -> Vec<SimChannel> {
         let channel = |number: Number| SimChannel {
             phone_number_id: number.phone_number_id.into(),
-            access_token: self.access_token.clone(),
+            access_token: self.token_of(number),
             display_phone_number: number.display.into(),
             waba_id: WABA.into(),
             verified_name: number.tenant.into(),
-            rate: self.rate.try_into().unwrap_or(staffetta_simulator::DEFAULT_RATE),
+            rate: PROVIDER_RATE,
             webhook: None,
         };
         vec![channel(ORDERS), channel(CARE)]

@@ -1,5 +1,6 @@
 //! The streams of the contract, as anybody sees them who may read them.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use serde_json::Value;
 use staffetta_proto::json::from_struct;
 use staffetta_proto::{Message as _, v1};
 use staffetta_testkit::until;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{ANSWER, LIMIT};
 
@@ -91,12 +92,36 @@ impl Streams {
         Ok(stream.cached_info().state.messages)
     }
 
+    /// How many messages somebody took from the stream and has not acknowledged.
+    ///
+    /// # Errors
+    /// When NATS does not answer, or has no such stream.
+    pub async fn unacknowledged(&self, stream: &str) -> anyhow::Result<usize> {
+        let stream = self.jetstream.get_stream(stream).await?;
+        let consumers: Vec<_> = stream.consumers().try_collect().await?;
+        Ok(consumers.iter().map(|consumer| consumer.num_ack_pending).sum())
+    }
+
     /// All events so far, in the order of the stream.
     ///
     /// # Errors
     /// When NATS does not answer, or one can't be read.
     pub async fn events(&self) -> anyhow::Result<Vec<SeenEvent>> {
-        self.read("EVENTS", &self.events, SeenEvent::of).await
+        Ok(self.read("EVENTS", &self.events, SeenEvent::of).await?.seen.clone())
+    }
+
+    /// Takes the types and subjects of all events but the first `from` out of `missing`; gives back how many events
+    /// there are.
+    pub(crate) async fn strike_off(
+        &self,
+        from: usize,
+        missing: &mut HashSet<(String, String)>,
+    ) -> anyhow::Result<usize> {
+        let log = self.read("EVENTS", &self.events, SeenEvent::of).await?;
+        for event in &log.seen[from..] {
+            missing.remove(&(event.kind.clone(), event.subject.clone()));
+        }
+        Ok(log.seen.len())
     }
 
     /// All dead letters so far.
@@ -105,15 +130,16 @@ impl Streams {
     /// When NATS does not answer, or one can't be read.
     pub async fn dead(&self) -> anyhow::Result<Vec<v1::DeadLetter>> {
         let letter = |message: &StreamMessage| Ok(v1::DeadLetter::decode(message.payload.clone())?);
-        self.read("DEAD", &self.dead, letter).await
+        Ok(self.read("DEAD", &self.dead, letter).await?.seen.clone())
     }
 
-    async fn read<T: Clone>(
+    /// Reads what is new.
+    async fn read<'a, T>(
         &self,
         name: &str,
-        log: &Mutex<Log<T>>,
+        log: &'a Mutex<Log<T>>,
         parse: impl Fn(&StreamMessage) -> anyhow::Result<T>,
-    ) -> anyhow::Result<Vec<T>> {
+    ) -> anyhow::Result<MutexGuard<'a, Log<T>>> {
         let mut log = log.lock().await;
         let stream = self.jetstream.get_stream(name).await?;
         let last = stream.cached_info().state.last_sequence;
@@ -126,7 +152,7 @@ impl Streams {
             log.seen.push(parse(message)?);
         }
         log.last = last;
-        Ok(log.seen.clone())
+        Ok(log)
     }
 }
 

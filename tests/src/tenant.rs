@@ -71,7 +71,7 @@ impl Tenant {
             ..v1::SendCommand::default()
         };
         let subject = self.subject(self.number.channel, "normal");
-        let payload = message.encode_to_vec().into();
+        let payload = message.encode_to_vec();
         self.send_bytes(subject, command["id"].as_str(), "application/protobuf", payload).await
     }
 

@@ -5,6 +5,7 @@
 
 mod workspace;
 
+mod bench;
 mod ci;
 mod demo;
 mod test;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-use crate::{tools::Tools, workspace::Workspace};
+use crate::{bench::Bench, tools::Tools, workspace::Workspace};
 
 #[derive(Debug, Parser)]
 #[command(
@@ -42,6 +43,14 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
+    /// Get what is missing (nats-server, PostgreSQL), build for release, and measure
+    Bench {
+        /// What to measure
+        bench: Bench,
+        /// What to hand to the benchmark: `-- --help` lists it
+        #[arg(last = true)]
+        args: Vec<String>,
+    },
     /// Check format, lints and supply chain, then run every test
     Ci,
     /// Get what is missing and print it as shell variables: `eval "$(cargo xtask tools)"`
@@ -54,6 +63,7 @@ fn main() -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Demo { once } => demo::build_and_run(&workspace, if once { &["--once"] } else { &[] }),
         Command::Test { args } => test::run_all(&workspace, &args),
+        Command::Bench { bench, args } => bench::run_one(&workspace, bench, &args),
         Command::Ci => ci::run_steps(&workspace),
         Command::Tools => {
             print!("{}", Tools::get(&workspace)?);

@@ -75,6 +75,11 @@ impl Bus {
         self.client.server_info().version
     }
 
+    /// The server's own name.
+    pub fn server_name(&self) -> String {
+        self.client.server_info().server_name
+    }
+
     /// The connection itself.
     pub fn client(&self) -> &async_nats::Client {
         &self.client

@@ -29,6 +29,8 @@ const WINDOW: Duration = Duration::from_millis(1_010);
 const GUARD: Duration = Duration::from_millis(100);
 /// How often a newcomer looks.
 const LOOK: Duration = Duration::from_millis(200);
+/// Pause before a renewal that failed is tried again.
+const RENEW_AGAIN: Duration = Duration::from_millis(100);
 /// Longest wait for one answer.
 const ANSWER: Duration = Duration::from_millis(700);
 
@@ -49,6 +51,7 @@ struct Holding {
 /// Takes leases of one key, for one process.
 #[derive(Debug)]
 pub struct LeaseHolder {
+    bus: Bus,
     bucket: kv::Store,
     key: String,
     owner: String,
@@ -91,7 +94,8 @@ impl LeaseHolder {
     /// # Errors
     /// If the bucket is not set up.
     pub async fn open(bus: &Bus, key: &str, owner: &str) -> Result<Self, StreamError> {
-        Ok(Self { bucket: bus.bucket(streams::LEASES).await?, key: key.into(), owner: owner.into() })
+        let bucket = bus.bucket(streams::LEASES).await?;
+        Ok(Self { bus: bus.clone(), bucket, key: key.into(), owner: owner.into() })
     }
 
     /// Waits until the lease is this process's own. Nothing was sent under an older lease for one window by then.
@@ -157,44 +161,60 @@ impl LeaseHolder {
         (lease, revision)
     }
 
-    /// Renews the lease until `stop`, then gives it back; returns early if it is lost. `lost` has fired by the end.
+    /// Renews the lease until `stop`, then gives it back; returns early if it is lost. Afterwards it is not valid, and
+    /// `lost` has fired.
     pub async fn keep(&self, lease: &Lease, mut revision: u64, stop: &CancellationToken) {
         let _lost = lease.lost.clone().drop_guard();
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => break,
-                () = sleep(TERM / 3) => {}
-            }
-            let asked_at = boot_time();
-            match timeout(ANSWER, self.bucket.update(&self.key, self.holding(Released::No), revision)).await {
-                Ok(Ok(renewed)) => {
-                    revision = renewed;
-                    lease.extend(asked_at);
-                }
-                Ok(Err(error)) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => {
-                    // A renewal whose answer was lost may be what stands there.
-                    match timeout(ANSWER, self.own_revision()).await {
-                        Ok(Some(own)) => revision = own,
-                        _ => {
-                            warn!(key = self.key, epoch = lease.epoch, "lease lost to another owner");
-                            return;
-                        }
-                    }
-                }
-                Ok(Err(error)) => debug!(key = self.key, %error, "lease not renewed"),
-                Err(_) => debug!(key = self.key, "lease not renewed in time"),
-            }
-            if !lease.is_valid() {
-                warn!(key = self.key, epoch = lease.epoch, "lease ran out");
-                return;
-            }
-        }
+        let kept = self.renew(lease, &mut revision, stop).await;
         lease.valid_until_micros.store(0, Ordering::Release);
+        if !kept {
+            return;
+        }
         let released =
             timeout(ANSWER, self.bucket.update(&self.key, self.holding(Released::Yes), revision)).await;
         match released {
             Ok(Ok(_)) => info!(key = self.key, epoch = lease.epoch, "lease given back"),
             _ => warn!(key = self.key, epoch = lease.epoch, "lease not given back: it runs out by itself"),
+        }
+    }
+
+    /// True once `stop` has fired, false as soon as the lease is lost.
+    async fn renew(&self, lease: &Lease, revision: &mut u64, stop: &CancellationToken) -> bool {
+        let mut pause = TERM / 3;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return true,
+                () = sleep(pause) => {}
+            }
+            pause = RENEW_AGAIN;
+            let asked_at = boot_time();
+            // A disconnected client would send the renewal when it is back, long after the lease was lost.
+            if self.bus.is_connected() {
+                let renewal = self.bucket.update(&self.key, self.holding(Released::No), *revision);
+                match timeout(ANSWER, renewal).await {
+                    Ok(Ok(renewed)) => {
+                        *revision = renewed;
+                        lease.extend(asked_at);
+                        pause = TERM / 3;
+                    }
+                    Ok(Err(error)) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => {
+                        // A renewal whose answer was lost may be what stands there.
+                        match timeout(ANSWER, self.own_revision()).await {
+                            Ok(Some(own)) => *revision = own,
+                            _ => {
+                                warn!(key = self.key, epoch = lease.epoch, "lease lost to another owner");
+                                return false;
+                            }
+                        }
+                    }
+                    Ok(Err(error)) => debug!(key = self.key, %error, "lease not renewed"),
+                    Err(_) => debug!(key = self.key, "lease not renewed in time"),
+                }
+            }
+            if !lease.is_valid() {
+                warn!(key = self.key, epoch = lease.epoch, "lease ran out");
+                return false;
+            }
         }
     }
 

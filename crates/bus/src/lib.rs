@@ -26,5 +26,5 @@ pub use registry::{
     Unnamed, WindowTemplate,
 };
 pub use secret::{MasterKey, Secret, SecretError, SecretLiteral};
-pub use streams::{Retention, StreamError};
+pub use streams::{Retention, StreamError, WebhookProgress};
 pub use subjects::{SendSubject, dead_subject, event_subject, webhook_subject};

@@ -62,6 +62,12 @@ impl PublishError {
                     | ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
                 ) => Self::Full,
                 Some(ErrorCode::STREAM_MESSAGE_EXCEEDS_MAXIMUM) => Self::TooLarge,
+                // A cluster between two leaders.
+                Some(
+                    ErrorCode::CLUSTER_NOT_AVAILABLE
+                    | ErrorCode::CLUSTER_NOT_LEADER
+                    | ErrorCode::STREAM_OFFLINE,
+                ) => Self::Unavailable,
                 _ => Self::Refused(error),
             },
         }

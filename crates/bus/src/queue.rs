@@ -4,6 +4,7 @@
 //! everybody else's urgent command. A batched Direct Get takes exactly as many commands of exactly one lane as may be
 //! sent now, and leaves nothing on the server that a crash could strand.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use async_nats::{HeaderMap, Message, StatusCode, Subscriber};
@@ -187,13 +188,11 @@ async fn collect(answers: &mut Subscriber, max: usize) -> Result<Batch, async_na
     let mut batch = Batch::default();
     loop {
         let answer = answers.next().await.ok_or("the answers ended")?;
-        let left = |answer: &Message| {
-            let pending = answer.headers.as_ref()?.get("Nats-Num-Pending")?;
-            pending.as_str().parse::<u64>().ok()
-        };
+        let left = answer.headers.as_ref().and_then(|headers| said(headers, "Nats-Num-Pending"));
         match answer.status {
-            None => {
-                batch.more = left(&answer).is_some_and(|left| left > 0);
+            // A publisher may have put a status of its own into a command: what has a number is a command.
+            status if status.is_none() || is_command(&answer) => {
+                batch.more = left.is_some_and(|left: u64| left > 0);
                 batch.messages.push(queued(answer)?);
                 if batch.messages.len() >= max {
                     break;
@@ -203,21 +202,28 @@ async fn collect(answers: &mut Subscriber, max: usize) -> Result<Batch, async_na
             Some(StatusCode::NOT_FOUND) => break,
             // The end of the batch.
             Some(status) if status.as_u16() == 204 => {
-                batch.more = left(&answer).is_some_and(|left| left > 0);
+                batch.more = left.is_some_and(|left: u64| left > 0);
                 break;
             }
             Some(status) => return Err(format!("status {status}").into()),
+            None => return Err("an answer without a status".into()),
         }
     }
     Ok(batch)
 }
 
+fn is_command(answer: &Message) -> bool {
+    answer.headers.as_ref().is_some_and(|headers| headers.get("Nats-Sequence").is_some())
+}
+
 fn queued(answer: Message) -> Result<QueuedMessage, async_nats::Error> {
     let headers = answer.headers.ok_or("a command without its number")?;
-    let text = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
-    let sequence =
-        text("Nats-Sequence").and_then(|text| text.parse().ok()).ok_or("a command without its number")?;
-    let stored =
-        text("Nats-Time-Stamp").and_then(|text| text.parse().ok()).ok_or("a command without its time")?;
+    let sequence = said(&headers, "Nats-Sequence").ok_or("a command without its number")?;
+    let stored = said(&headers, "Nats-Time-Stamp").ok_or("a command without its time")?;
     Ok(QueuedMessage { sequence, stored, headers, payload: answer.payload })
+}
+
+/// What the server says. Its headers stand behind the publisher's own, which may have the same names.
+fn said<T: FromStr>(headers: &HeaderMap, name: &'static str) -> Option<T> {
+    headers.get_last(name)?.as_str().parse().ok()
 }

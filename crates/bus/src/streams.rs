@@ -27,6 +27,15 @@ pub struct Retention {
     pub lane_max_commands: i64,
 }
 
+/// A moment of the stream WEBHOOKS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebhookProgress {
+    /// Every envelope with a lower number is recorded.
+    pub open: u64,
+    /// The number of the youngest envelope.
+    pub last: u64,
+}
+
 /// A stream or a bucket could not be made or is not as it must be.
 #[derive(Debug, thiserror::Error)]
 #[error("{name} could not be set up")]
@@ -76,6 +85,19 @@ impl Bus {
         let failed = |source| StreamError { name: WEBHOOKS, source };
         let stream = self.jetstream().get_stream(WEBHOOKS).await.map_err(|error| failed(error.into()))?;
         Ok(stream.cached_info().state.messages)
+    }
+
+    /// How far WEBHOOKS has come, to wait until what stands there now is recorded.
+    ///
+    /// # Errors
+    /// If NATS does not answer.
+    pub async fn webhook_progress(&self) -> Result<WebhookProgress, StreamError> {
+        let failed = |source| StreamError { name: WEBHOOKS, source };
+        let stream = self.jetstream().get_stream(WEBHOOKS).await.map_err(|error| failed(error.into()))?;
+        let state = &stream.cached_info().state;
+        let last = state.last_sequence;
+        let open = if state.messages == 0 { last + 1 } else { state.first_sequence };
+        Ok(WebhookProgress { open, last })
     }
 
     /// The recorder's consumer of WEBHOOKS, shared by all its replicas.

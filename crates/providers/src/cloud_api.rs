@@ -12,8 +12,8 @@ use secrecy::{ExposeSecret, SecretString};
 use staffetta_domain::{ErrorClass, ProviderError, Wamid};
 
 pub use request::message_body;
-use stamp::StampedBody;
 pub use stamp::{Fence, WriteStamp, Written};
+use stamp::{StampedBody, boot_time};
 
 /// One pooled client for every channel of a process.
 #[derive(Clone, Debug)]
@@ -104,6 +104,7 @@ impl CloudApi {
             Err(error) if error.is_timeout() => return Err(SendError::NoAnswer("no answer in time")),
             Err(_) => return Err(SendError::NoAnswer("the connection broke before the answer")),
         };
+        stamp.answer(boot_time());
         // An answer without the request's body having been asked for is a refusal at the edge.
         stamp.void();
         let status = response.status();

@@ -75,7 +75,7 @@ pub struct NatsConfig {
     pub server: PathBuf,
     /// Copies of each stream.
     pub replicas: u8,
-    /// Most bytes that WEBHOOKS may hold; beyond, the provider gets 503.
+    /// Most bytes that WEBHOOKS may hold; beyond, the provider gets 503. The NATS server must have room for it.
     pub webhooks_max_bytes: i64,
     /// Most commands that one lane of one channel may hold; beyond, publishing is refused.
     pub lane_max_commands: i64,
@@ -88,7 +88,7 @@ impl Default for NatsConfig {
             listen: Listen::local(4222),
             server: "nats-server".into(),
             replicas: 1,
-            webhooks_max_bytes: 8 << 30,
+            webhooks_max_bytes: 1 << 30,
             lane_max_commands: 1_000_000,
         }
     }
@@ -393,6 +393,15 @@ impl Config {
             if number == 0 {
                 return wrong(key, "must be at least 1");
             }
+        }
+        if self.ingress.deadline_ms < 1_000 {
+            return wrong("ingress.deadline_ms", "must be at least 1000");
+        }
+        if self.nats.webhooks_max_bytes < 1 << 20 {
+            return wrong("nats.webhooks_max_bytes", "must be at least 1048576");
+        }
+        if self.nats.lane_max_commands < 1 {
+            return wrong("nats.lane_max_commands", "must be at least 1");
         }
         if self.ingress.max_buffered_bytes < 8 << 20 {
             return wrong("ingress.max_buffered_bytes", "must be at least 8388608");

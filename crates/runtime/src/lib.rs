@@ -10,5 +10,5 @@ pub mod telemetry;
 
 pub use config::Config;
 pub use health::Health;
-pub use lifecycle::Lifecycle;
+pub use lifecycle::{Lifecycle, Task};
 pub use retry::RetryPolicy;

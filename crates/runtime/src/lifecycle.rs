@@ -1,6 +1,7 @@
 //! A process's life: every long-lived task has this one owner.
 
 use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow, bail};
@@ -18,6 +19,9 @@ pub struct Lifecycle {
     tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
 }
 
+/// A long-lived task, and its name.
+pub type Task = (&'static str, Pin<Box<dyn Future<Output = anyhow::Result<()>> + Send>>);
+
 impl Lifecycle {
     /// Fires when the process is to stop: take no new work, finish what runs, return.
     pub fn stop(&self) -> CancellationToken {
@@ -33,18 +37,39 @@ impl Lifecycle {
         self.tasks.spawn(async move { (name, task.await) });
     }
 
-    /// Runs until SIGTERM or SIGINT, or until a task ends; then stops every task and waits for it, at most `drain`.
+    /// Awaits `start` and runs the tasks that it gives, until SIGTERM or SIGINT, or until a task ends; then stops every
+    /// task and waits for it, at most `drain`. A signal during the start ends the start.
     ///
     /// # Errors
-    /// If a task ended by itself, failed or panicked, or if one had not finished when `drain` was over.
-    pub async fn run(mut self, drain: Duration) -> anyhow::Result<()> {
+    /// If the start failed, if a task ended by itself, failed or panicked, or if one had not finished when `drain` was
+    /// over.
+    pub async fn run(
+        mut self,
+        start: impl Future<Output = anyhow::Result<Vec<Task>>>,
+        drain: Duration,
+    ) -> anyhow::Result<()> {
         let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-        let mut outcome = tokio::select! {
-            _ = terminate.recv() => { info!("SIGTERM: draining"); Ok(()) }
-            _ = interrupt.recv() => { info!("SIGINT: draining"); Ok(()) }
-            () = self.stop.cancelled() => Ok(()),
-            ended = self.tasks.join_next() => ended_early(ended),
+        let mut outcome = {
+            let mut start = std::pin::pin!(start);
+            let mut starting = true;
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => { info!("SIGTERM: draining"); break Ok(()) }
+                    _ = interrupt.recv() => { info!("SIGINT: draining"); break Ok(()) }
+                    () = self.stop.cancelled() => break Ok(()),
+                    started = &mut start, if starting => match started {
+                        Ok(tasks) => {
+                            starting = false;
+                            for (name, task) in tasks {
+                                self.spawn(name, task);
+                            }
+                        }
+                        Err(failure) => break Err(failure),
+                    },
+                    ended = self.tasks.join_next(), if !starting || !self.tasks.is_empty() => break ended_early(ended),
+                }
+            }
         };
         self.stop.cancel();
         let drained = timeout(drain, async {
@@ -86,6 +111,25 @@ mod tests {
 
     const DRAIN: Duration = Duration::from_secs(5);
 
+    async fn nothing_more() -> anyhow::Result<Vec<Task>> {
+        Ok(Vec::new())
+    }
+
+    #[tokio::test]
+    async fn a_start_that_fails_fails_the_process() {
+        let life = Lifecycle::default();
+        let failure = life.run(async { Err(anyhow!("no port")) }, DRAIN).await.unwrap_err();
+        assert_eq!(failure.to_string(), "no port");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_during_the_start_ends_the_start() {
+        let mut life = Lifecycle::default();
+        life.spawn("short", async { Ok(()) });
+        let failure = life.run(std::future::pending(), DRAIN).await.unwrap_err();
+        assert_eq!(failure.to_string(), "short ended by itself");
+    }
+
     #[tokio::test]
     async fn a_task_that_ends_stops_the_others_and_fails_the_process() {
         let mut life = Lifecycle::default();
@@ -95,7 +139,7 @@ mod tests {
             Ok(())
         });
         life.spawn("short", async { Ok(()) });
-        let failure = life.run(DRAIN).await.unwrap_err();
+        let failure = life.run(nothing_more(), DRAIN).await.unwrap_err();
         assert_eq!(failure.to_string(), "short ended by itself");
     }
 
@@ -103,7 +147,7 @@ mod tests {
     async fn a_panic_fails_the_process() {
         let mut life = Lifecycle::default();
         life.spawn("shaky", async { panic!("no") });
-        assert!(life.run(DRAIN).await.is_err());
+        assert!(life.run(nothing_more(), DRAIN).await.is_err());
     }
 
     #[tokio::test]
@@ -118,7 +162,7 @@ mod tests {
             Ok(())
         });
         life.stop().cancel();
-        life.run(DRAIN).await.unwrap();
+        life.run(nothing_more(), DRAIN).await.unwrap();
         assert_eq!(seen.recv().await, Some(()));
     }
 }

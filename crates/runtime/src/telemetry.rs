@@ -10,6 +10,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use opentelemetry::metrics::{Histogram, Meter};
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -38,7 +39,8 @@ impl Telemetry {
             .scope_info_enabled(false)
             .build()
             .context("setting up the metrics exporter")?;
-        let provider = SdkMeterProvider::builder().with_reader(exporter).build();
+        let resource = Resource::builder().with_service_name("staffetta").build();
+        let provider = SdkMeterProvider::builder().with_resource(resource).with_reader(exporter).build();
         opentelemetry::global::set_meter_provider(provider.clone());
         Ok(Self { registry, provider })
     }

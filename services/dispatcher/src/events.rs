@@ -1,9 +1,33 @@
-//! The events and dead letters of a command.
+//! A command's name, its events and its dead letters.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use staffetta_bus::DeadLetter;
-use staffetta_domain::{ChannelId, CommandId, Event, EventId, EventType, Object, TenantId};
+use staffetta_bus::{DeadLetter, Encoding, QueuedMessage, SendSubject, command_fields};
+use staffetta_domain::{
+    ChannelId, CommandFields, CommandId, Event, EventId, EventType, InvalidCommand, Object, TenantId,
+};
+
+/// The id of a command that may be unreadable: its own, else its `Nats-Msg-Id`, else one made up from its place.
+pub(crate) fn command_id(lane: &SendSubject, message: &QueuedMessage) -> CommandId {
+    identified(lane, message).0
+}
+
+/// A command's id as above, and its fields with that id in them, if they can be read.
+pub(crate) fn identified(
+    lane: &SendSubject,
+    message: &QueuedMessage,
+) -> (CommandId, Result<CommandFields, InvalidCommand>) {
+    let mut fields = command_fields(Encoding::of(Some(&message.headers)), &message.payload);
+    let mut named = message.message_id().map(str::to_owned);
+    if let Ok(fields) = &mut fields {
+        fields.id = fields.id.take().or(named);
+        named = fields.id.clone();
+    }
+    let id = named.and_then(|id| id.parse().ok()).unwrap_or_else(|| {
+        CommandId::made_up(&[&lane.subject(), &message.sequence.to_string(), &message.stored.to_string()])
+    });
+    (id, fields)
+}
 
 /// One end, or one doubt, of a command.
 pub(crate) fn command_event(
@@ -45,8 +69,8 @@ pub(crate) fn command_event(
 
 /// The dead letter of a command that is given up. Its id is the same each time.
 pub(crate) fn dead_letter(
-    lane: &staffetta_bus::SendSubject,
-    message: &staffetta_bus::QueuedMessage,
+    lane: &SendSubject,
+    message: &QueuedMessage,
     id: &CommandId,
     reason: &'static str,
     detail: String,
@@ -60,7 +84,7 @@ pub(crate) fn dead_letter(
         reason,
         detail,
         subject: lane.subject(),
-        encoding: staffetta_bus::Encoding::of(Some(&message.headers)),
+        encoding: Encoding::of(Some(&message.headers)),
         payload: message.payload.clone(),
         time,
     }

@@ -12,17 +12,64 @@ use std::time::Duration;
 use staffetta_domain::Lane;
 use staffetta_providers::cloud_api::{WriteStamp, Written};
 
-/// A second, and what the way to the receiver may shift two requests against each other. Costs 0.6 % of the limit.
-const WINDOW: Duration = Duration::from_millis(1_006);
-/// How far the pace may lag behind and catch up: timers fire a little late.
-const CATCH_UP: Duration = Duration::from_millis(25);
+/// What the limit counts in.
+const SECOND: Duration = Duration::from_secs(1);
+/// How long a send counts beyond its second at least: 0.2 % of the limit.
+const SURE: Duration = Duration::from_millis(2);
+/// How long a send counts beyond its second when nothing is known of its way.
+const UNKNOWN: Duration = Duration::from_millis(8);
+/// What lateness may cost on average, for each send: 0.3 % of the limit.
+const LATE_ON_AVERAGE: Duration = Duration::from_millis(3);
+/// What lateness may cost at once.
+const LATE_AT_MOST: Duration = Duration::from_millis(100);
+/// How far the pace may lag behind and catch up.
+const CATCH_UP: Duration = Duration::from_millis(100);
+
+/// How long to wait, at least and at most, for a request that was granted and is not written yet.
+const UNWRITTEN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
 
 /// Decides when a channel may send.
 #[derive(Debug)]
 pub(crate) struct Governor {
     limit: usize,
-    log: VecDeque<WriteStamp>,
+    /// When each was granted, and when it was written.
+    log: VecDeque<(Duration, WriteStamp)>,
     next_paced: Duration,
+    way: Way,
+}
+
+/// What is known of the way to the receiver, who counts when a request arrives, somewhere between its writing and its
+/// answer. One that was late counts longer: as long as its answer took more than the quickest ones do. A provider
+/// that takes its time for every answer would make that dear, so it has a bound on average.
+#[derive(Debug)]
+struct Way {
+    quickest: Option<Duration>,
+    allowance: Duration,
+}
+
+impl Way {
+    /// How much later than the quickest this one may have arrived.
+    fn late(&self, written: Duration, stamp: &WriteStamp) -> Option<Duration> {
+        let took = stamp.answered()?.saturating_sub(written);
+        Some(took.saturating_sub(self.quickest?))
+    }
+
+    /// How long it counts beyond its second.
+    fn extra(&self, written: Duration, stamp: &WriteStamp) -> Duration {
+        self.late(written, stamp).map_or(UNKNOWN, |late| SURE + late.min(self.allowance))
+    }
+
+    /// Takes note of one that counts no more.
+    fn learn(&mut self, written: Duration, stamp: &WriteStamp) {
+        let spent = self.late(written, stamp).unwrap_or_default().min(self.allowance);
+        self.allowance = (self.allowance - spent + LATE_ON_AVERAGE).min(LATE_AT_MOST);
+        if let Some(answered) = stamp.answered() {
+            let took = answered.saturating_sub(written);
+            // What was quickest long ago may not be any more.
+            self.quickest =
+                Some(self.quickest.map_or(took, |quickest| took.min(quickest + quickest / 1_000)));
+        }
+    }
 }
 
 /// Whether a send may leave.
@@ -32,15 +79,14 @@ pub(crate) enum Turn {
     Now,
     /// Not before this moment; ask again then.
     At(Duration),
-    /// When a request that was granted earlier has been written; ask again a little later.
-    AfterWrite,
 }
 
 impl Governor {
     /// A governor for `limit` messages a second, with an empty log: it is the caller's care that nothing was sent in
     /// the second before.
     pub(crate) fn new(limit: u32) -> Self {
-        Self { limit: limit.max(1) as usize, log: VecDeque::new(), next_paced: Duration::ZERO }
+        let way = Way { quickest: None, allowance: LATE_AT_MOST };
+        Self { limit: limit.max(1) as usize, log: VecDeque::new(), next_paced: Duration::ZERO, way }
     }
 
     /// Changes the limit. What was sent still counts.
@@ -53,42 +99,53 @@ impl Governor {
         if lane != Lane::Urgent && now < self.next_paced {
             return Turn::At(self.next_paced);
         }
-        while let Some(front) = self.log.front() {
-            match front.written() {
-                Written::Never => {}
-                Written::At(at) if at + WINDOW <= now => {}
-                Written::At(at) if self.log.len() >= self.limit => return Turn::At(at + WINDOW),
-                Written::Pending if self.log.len() >= self.limit => return Turn::AfterWrite,
-                Written::At(_) | Written::Pending => break,
-            }
-            self.log.pop_front();
+        self.forget(now);
+        if self.log.len() < self.limit {
+            return Turn::Now;
         }
-        Turn::Now
+        let Some((granted, front)) = self.log.front() else { return Turn::Now };
+        match front.written() {
+            Written::At(at) => Turn::At(at + SECOND + self.way.extra(at, front)),
+            // The longer it has been waiting, the less often it is looked at.
+            _ => Turn::At(now + (now.saturating_sub(*granted) / 4).clamp(UNWRITTEN.0, UNWRITTEN.1)),
+        }
     }
 
     /// Takes the turn that [`turn`](Self::turn) gave. The stamp must be marked or voided, whatever becomes of the send.
     pub(crate) fn take(&mut self, now: Duration, lane: Lane) -> WriteStamp {
         if lane != Lane::Urgent {
-            self.next_paced = self.next_paced.max(now.saturating_sub(CATCH_UP)) + WINDOW / self.limit as u32;
+            self.next_paced =
+                self.next_paced.max(now.saturating_sub(CATCH_UP)) + (SECOND + SURE) / self.limit as u32;
         }
         let stamp = WriteStamp::default();
-        self.log.push_back(stamp.clone());
+        self.log.push_back((now, stamp.clone()));
         stamp
     }
 
-    /// Counts a message that the channel received.
+    /// Counts a message that the channel received. It can't be refused, so the log may grow past the limit.
     pub(crate) fn received(&mut self, now: Duration) {
+        self.forget(now);
         let stamp = WriteStamp::default();
         stamp.mark(now);
-        self.log.push_back(stamp);
-        // Received ones can't be refused, so the log may grow past the limit; what is older than the window goes.
-        while self.log.len() > self.limit
-            && self.log.front().is_some_and(|front| match front.written() {
-                Written::At(at) => at + WINDOW <= now,
-                Written::Never => true,
-                Written::Pending => false,
-            })
-        {
+        self.log.push_back((now, stamp));
+    }
+
+    /// Whether nothing that counts is left: a new governor would decide alike.
+    pub(crate) fn is_idle(&mut self, now: Duration) -> bool {
+        self.forget(now);
+        self.log.is_empty() && self.next_paced <= now
+    }
+
+    /// Drops what lies before the window, or was never written.
+    fn forget(&mut self, now: Duration) {
+        while let Some((_, front)) = self.log.front() {
+            match front.written() {
+                Written::Never => {}
+                Written::At(at) if at + SECOND + self.way.extra(at, front) <= now => {
+                    self.way.learn(at, front)
+                }
+                Written::At(_) | Written::Pending => return,
+            }
             self.log.pop_front();
         }
     }
@@ -97,6 +154,9 @@ impl Governor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// How long a received message counts.
+    const WINDOW: Duration = SECOND.saturating_add(UNKNOWN);
 
     /// Sends as fast as it is allowed for `span`, each written `delay(n)` after its grant; gives back the times.
     fn run(
@@ -150,6 +210,52 @@ mod tests {
         }
     }
 
+    /// Sends in bulk for 20 seconds; each arrives and is answered as `way(n)` says after it was written. Gives back
+    /// the arrivals.
+    fn run_way(limit: u32, way: impl Fn(usize) -> (Duration, Duration)) -> Vec<Duration> {
+        let mut governor = Governor::new(limit);
+        let (mut now, mut arrivals, mut answers) = (Duration::from_secs(10), Vec::new(), Vec::new());
+        while now < Duration::from_secs(30) {
+            answers.retain(|(at, stamp): &(Duration, WriteStamp)| {
+                if *at <= now {
+                    stamp.answer(*at);
+                }
+                *at > now
+            });
+            while governor.turn(now, Lane::Bulk) == Turn::Now {
+                let stamp = governor.take(now, Lane::Bulk);
+                stamp.mark(now);
+                let (arrives, answered) = way(arrivals.len());
+                arrivals.push(now + arrives);
+                answers.push((now + answered, stamp));
+            }
+            now += Duration::from_micros(250);
+        }
+        arrivals.sort();
+        arrivals
+    }
+
+    #[test]
+    fn one_that_was_late_counts_longer() {
+        let (short, long) = (Duration::from_micros(500), Duration::from_millis(70));
+        for limit in [50_u32, 250] {
+            // Whatever holds one up holds up its answer.
+            let way = |n: usize| if n % 97 == 13 { (long, long + short) } else { (short, short * 2) };
+            let arrivals = run_way(limit, way);
+            assert!(worst_second(&arrivals) <= limit as usize, "{} at {limit}", worst_second(&arrivals));
+            assert!(arrivals.len() as f64 >= 0.99 * f64::from(limit) * 20.0, "{} at {limit}", arrivals.len());
+        }
+    }
+
+    #[test]
+    fn a_provider_that_takes_its_time_costs_little() {
+        let way =
+            |n: usize| (Duration::from_micros(500), Duration::from_millis(20 + (n as u64 * 7_919) % 180));
+        let arrivals = run_way(250, way);
+        assert!(worst_second(&arrivals) <= 250);
+        assert!(arrivals.len() >= 4_950, "{}", arrivals.len());
+    }
+
     #[test]
     fn urgent_ones_have_no_pace_but_the_same_limit() {
         let mut governor = Governor::new(250);
@@ -176,6 +282,23 @@ mod tests {
         }
         assert_eq!(governor.turn(now, Lane::Urgent), Turn::At(now + WINDOW));
         assert_eq!(governor.turn(now + WINDOW, Lane::Urgent), Turn::Now);
+        assert!(governor.is_idle(now + WINDOW));
+    }
+
+    #[test]
+    fn a_lower_limit_counts_what_was_sent_under_the_higher_one() {
+        let mut governor = Governor::new(250);
+        let before = run(&mut governor, Duration::from_secs(2), |_| Lane::Urgent, |_| Duration::ZERO);
+        governor.set_limit(20);
+        let now = Duration::from_secs(12);
+        let last = *before.last().unwrap();
+        let Turn::At(mut at) = governor.turn(now, Lane::Urgent) else { panic!("no turn yet") };
+        while let Turn::At(next) = governor.turn(at, Lane::Urgent) {
+            assert!(next > at);
+            at = next;
+        }
+        let still_counted = before.iter().filter(|sent| **sent + WINDOW > at).count();
+        assert!(still_counted < 20 && at <= last + WINDOW, "{still_counted} at {at:?}");
     }
 
     #[test]
@@ -183,7 +306,9 @@ mod tests {
         let mut governor = Governor::new(1);
         let now = Duration::from_secs(10);
         let stamp = governor.take(now, Lane::Urgent);
-        assert_eq!(governor.turn(now, Lane::Urgent), Turn::AfterWrite);
+        assert_eq!(governor.turn(now, Lane::Urgent), Turn::At(now + UNWRITTEN.0));
+        let later = now + Duration::from_secs(5);
+        assert_eq!(governor.turn(later, Lane::Urgent), Turn::At(later + UNWRITTEN.1));
         stamp.void();
         assert_eq!(governor.turn(now, Lane::Urgent), Turn::Now);
     }

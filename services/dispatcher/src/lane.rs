@@ -31,7 +31,7 @@ pub(crate) struct LaneState {
     /// The number to read from next.
     pub(crate) cursor: u64,
     /// Whether the queue may hold commands that were not read.
-    pub(crate) more: bool,
+    more: bool,
     fifos: HashMap<Box<str>, VecDeque<Queued>>,
     /// Heads that may go now, the oldest first.
     ready: BTreeMap<u64, Box<str>>,
@@ -59,10 +59,26 @@ impl LaneState {
         if self.bytes >= MAX_BYTES { 0 } else { MAX_COMMANDS.saturating_sub(self.open.len()) }
     }
 
+    /// Whether the queue may hold commands that nobody has asked for.
+    pub(crate) fn has_more(&self) -> bool {
+        self.more
+    }
+
+    /// The queue is being asked. What [`holds_more`](Self::holds_more) says from here on, whether the answer or a
+    /// wake-up before it, counts for after the answer: a command may have been stored while it was on its way.
+    pub(crate) fn asked(&mut self) {
+        self.more = false;
+    }
+
+    /// The queue may hold more.
+    pub(crate) fn holds_more(&mut self) {
+        self.more = true;
+    }
+
     /// Notes that a command was read. It stays open until [`settled`](Self::settled).
     pub(crate) fn read(&mut self, sequence: u64) {
         self.open.insert(sequence);
-        self.cursor = self.cursor.max(sequence + 1);
+        self.cursor = self.cursor.max(sequence.saturating_add(1));
     }
 
     /// Puts a command behind the others of its recipient.
@@ -92,10 +108,11 @@ impl LaneState {
     pub(crate) fn done(&mut self, queued: &Queued) {
         let key = queued.command.to.key();
         let Some(fifo) = self.fifos.get_mut(key) else { return };
-        if fifo.front().is_some_and(|head| head.sequence() == queued.sequence()) {
-            fifo.pop_front();
-            self.bytes = self.bytes.saturating_sub(queued.message.payload.len());
+        if fifo.front().is_none_or(|head| head.sequence() != queued.sequence()) {
+            return;
         }
+        fifo.pop_front();
+        self.bytes = self.bytes.saturating_sub(queued.message.payload.len());
         match fifo.front() {
             Some(next) => {
                 self.ready.insert(next.sequence(), key.into());
@@ -186,6 +203,8 @@ mod tests {
         assert!(lane.take().is_none());
         lane.done(&first);
         assert_eq!(lane.take().unwrap().sequence(), 2);
+        lane.done(&first);
+        assert!(lane.take().is_none(), "the second is on its way");
     }
 
     #[test]
@@ -198,6 +217,18 @@ mod tests {
         assert!(lane.take().is_none());
         assert_eq!(lane.wake(until), None);
         assert_eq!(lane.take().unwrap().sequence(), 1);
+    }
+
+    #[test]
+    fn a_wake_up_while_the_queue_is_asked_is_not_forgotten() {
+        let mut lane = LaneState::new();
+        assert!(lane.has_more());
+        lane.asked();
+        lane.holds_more();
+        lane.read(1);
+        assert!(lane.has_more());
+        lane.asked();
+        assert!(!lane.has_more());
     }
 
     #[test]

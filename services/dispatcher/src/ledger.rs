@@ -1,5 +1,6 @@
 //! Claims and outcomes on their way to the database, many channels' together in each statement.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -25,7 +26,7 @@ pub(crate) struct Ledger {
 #[derive(Debug)]
 struct Job<T: Row> {
     items: Vec<T>,
-    reply: oneshot::Sender<Option<Vec<T::Reply>>>,
+    reply: oneshot::Sender<Vec<Option<T::Reply>>>,
 }
 
 /// What one statement writes many of.
@@ -82,33 +83,34 @@ impl Ledger {
         let ledger = Self { claims, outcomes, tell: tell.downgrade(), store: store.clone() };
         let writers = async move {
             let claiming = write(claim_jobs, store.clone(), abandon.clone(), tell.clone());
-            let settling = write(outcome_jobs, store, abandon, tell);
-            let telling = async move {
+            let settling = write(outcome_jobs, store, abandon.clone(), tell);
+            let telling = abandon.run_until_cancelled(async move {
                 while let Some(announcements) = to_tell.recv().await {
                     announcer.announce(&announcements).await;
                 }
-            };
+            });
             tokio::join!(claiming, settling, telling);
             Ok(())
         };
         (ledger, writers)
     }
 
-    /// Asks for the right to send these commands; answers in their order. `None` for all if the database will never
-    /// take them.
+    /// Asks for the right to send these commands; answers in their order. `None` for each that the database will never
+    /// take.
     ///
     /// # Errors
     /// If the ledger has ended.
-    pub(crate) async fn claim(&self, claims: Vec<Claim>) -> anyhow::Result<Option<Vec<Claimed>>> {
+    pub(crate) async fn claim(&self, claims: Vec<Claim>) -> anyhow::Result<Vec<Option<Claimed>>> {
         submit(&self.claims, claims).await
     }
 
-    /// Writes what became of commands. False if the database will never take it.
+    /// Writes what became of a command. False if the database will never take it.
     ///
     /// # Errors
     /// If the ledger has ended.
     pub(crate) async fn settle(&self, outcome: Outcome) -> anyhow::Result<bool> {
-        Ok(submit(&self.outcomes, vec![outcome]).await?.is_some())
+        let taken = submit(&self.outcomes, vec![outcome]).await?;
+        Ok(taken.iter().all(Option::is_some))
     }
 
     /// Tells an event that belongs to no command.
@@ -136,7 +138,7 @@ impl Ledger {
     }
 }
 
-async fn submit<T: Row>(jobs: &mpsc::Sender<Job<T>>, items: Vec<T>) -> anyhow::Result<Option<Vec<T::Reply>>> {
+async fn submit<T: Row>(jobs: &mpsc::Sender<Job<T>>, items: Vec<T>) -> anyhow::Result<Vec<Option<T::Reply>>> {
     let (reply, answer) = oneshot::channel();
     if jobs.send(Job { items, reply }).await.is_err() {
         bail!("the ledger has ended");
@@ -177,45 +179,39 @@ async fn write_together<T: Row>(
 ) {
     let (mut rows, mut replies) = (Vec::new(), Vec::new());
     for job in jobs.drain(..) {
-        let from = rows.len();
+        replies.push((job.reply, job.items.len()));
         rows.extend(job.items);
-        replies.push((job.reply, from..rows.len()));
     }
-    match persist(&rows, abandon, store).await {
-        Some(Ok((mut results, told))) => {
-            if !told.is_empty() && tell.try_send(told).is_err() {
-                warn!("events wait for the sweeper: announcing is behind");
-            }
-            for (reply, range) in replies {
-                let rest = results.split_off(range.len().min(results.len()));
-                let _ = reply.send(Some(std::mem::replace(&mut results, rest)));
-            }
-        }
-        // One job's rows are to blame: each goes alone, so that the others' go through.
-        Some(Err(_)) if replies.len() > 1 => {
-            for (reply, range) in replies {
-                match persist(&rows[range], abandon, store).await {
-                    Some(Ok((results, told))) => {
-                        let _ = tell.try_send(told);
-                        let _ = reply.send(Some(results));
-                    }
-                    Some(Err(refused)) => refuse(&refused, reply),
-                    None => {}
+    let mut results: Vec<Option<T::Reply>> = Vec::with_capacity(rows.len());
+    let mut ranges = Vec::new();
+    let mut next = Some(0..rows.len());
+    while let Some(range) = next.take().or_else(|| ranges.pop()) {
+        match persist(&rows[range.clone()], abandon, store).await {
+            Some(Ok((written, told))) => {
+                if !told.is_empty() && tell.try_send(told).is_err() {
+                    warn!("events wait for the sweeper: announcing is behind");
                 }
+                results.extend(written.into_iter().map(Some));
             }
-        }
-        Some(Err(refused)) => {
-            for (reply, _) in replies {
-                refuse(&refused, reply);
+            // Halved until the row that is to blame stands alone, so that all others go through.
+            Some(Err(_)) if range.len() > 1 => {
+                let middle = range.start + range.len() / 2;
+                ranges.push(middle..range.end);
+                ranges.push(range.start..middle);
             }
+            Some(Err(refused)) => {
+                let refused: &dyn std::error::Error = &refused;
+                error!(error = refused, "the database will not take a command's state");
+                results.push(None);
+            }
+            // Without an answer the jobs' owners see that the ledger has ended.
+            None => return,
         }
-        None => {}
     }
-}
-
-fn refuse<R>(refused: &StoreError, reply: oneshot::Sender<Option<Vec<R>>>) {
-    error!(error = %refused, "the database will not take a command's state");
-    let _ = reply.send(None);
+    for (reply, count) in replies {
+        let rest = results.split_off(count.min(results.len()));
+        let _ = reply.send(std::mem::replace(&mut results, rest));
+    }
 }
 
 /// Tries until the database has taken or refused the rows. `None` if `abandon` came first.
@@ -225,18 +221,31 @@ async fn persist<T: Row>(
     store: &Store,
 ) -> Option<Result<(Vec<T::Reply>, Vec<Announcement>), StoreError>> {
     for wait in AGAIN.waits(rows.len() as u64) {
-        let written = tokio::select! {
-            () = abandon.cancelled() => return None,
-            written = T::write(store, rows) => written,
-        };
+        let written = abandon.run_until_cancelled(T::write(store, rows)).await?;
         match written {
-            Err(StoreError::Unavailable(error)) => warn!(%error, "the database is away, trying again"),
-            done => return Some(done),
+            Ok(done) => return Some(Ok(done)),
+            // It is the rows' fault only if the database is otherwise as it must be.
+            Err(refused @ StoreError::Refused(_)) => {
+                if abandon.run_until_cancelled(is_sound(store)).await? {
+                    return Some(Err(refused));
+                }
+                let refused: &dyn std::error::Error = &refused;
+                error!(error = refused, "the database is not as it must be, trying again");
+            }
+            Err(failure) => {
+                let failure: &dyn std::error::Error = &failure;
+                warn!(error = failure, "the database is away, trying again");
+            }
         }
-        tokio::select! {
-            () = abandon.cancelled() => return None,
-            () = sleep(wait) => {}
-        }
+        abandon.run_until_cancelled(sleep(wait)).await?;
     }
     None
+}
+
+/// Whether the database has its tables and can be written to.
+async fn is_sound(store: &Store) -> bool {
+    let nobody = TenantId::from_str("nobody").map(|tenant| (tenant, CommandId::made_up(&[])));
+    let Ok(nobody) = nobody else { return false };
+    // No event has this number: nothing changes.
+    store.commands(&[nobody]).await.is_ok() && store.announced(&[-1]).await.is_ok()
 }

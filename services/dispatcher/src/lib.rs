@@ -10,6 +10,8 @@ mod governor;
 mod hold;
 mod lane;
 mod ledger;
+mod orphans;
+mod rates;
 mod session;
 
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use tracing::warn;
 use uuid::Uuid;
 
 use ledger::Ledger;
+use rates::Rates;
 use session::Session;
 
 /// The service.
@@ -142,9 +145,16 @@ async fn own(
     ledger: Ledger,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
-    while let Some((lease, revision)) = holder.acquire(stop).await {
+    let mut rates = Rates::follow(shared).await?;
+    loop {
+        // What a channel receives while another process owns SEND counts in the first second of the ownership.
+        let acquired = tokio::select! {
+            acquired = holder.acquire(stop) => acquired,
+            failed = rates.listen() => return failed,
+        };
+        let Some((lease, revision)) = acquired else { return Ok(()) };
         let drained = CancellationToken::new();
-        let session = Session::new(shared.clone(), ledger.clone(), lease.clone());
+        let session = Session::new(shared.clone(), ledger.clone(), lease.clone(), &mut rates);
         let owning = async {
             let owned = session.run(stop).await;
             // Only now may the lease be given back: nothing is on its way any more.
@@ -154,5 +164,4 @@ async fn own(
         let (owned, ()) = tokio::join!(owning, holder.keep(&lease, revision, &drained));
         owned?;
     }
-    Ok(())
 }

@@ -6,11 +6,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use futures_util::StreamExt;
-use jiff::{SignedDuration, Timestamp};
-use serde_json::json;
-use staffetta_bus::{Encoding, LaneBacklog, Lease, QueuedMessage, SendSubject, command_fields};
-use staffetta_domain::{ChannelId, CommandId, EventType, TenantId};
-use staffetta_store::{Outcome, Settlement};
+use staffetta_bus::{LaneBacklog, Lease, QueueError, SendSubject};
+use staffetta_domain::{ChannelId, TenantId};
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
@@ -18,27 +15,40 @@ use tracing::warn;
 
 use crate::Shared;
 use crate::channel::{ChannelActor, Mailbox};
-use crate::events::{command_event, dead_letter};
+use crate::governor::Governor;
 use crate::ledger::Ledger;
+use crate::orphans::Orphans;
+use crate::rates::Rates;
 
 /// How often the whole queue is looked through: a wake-up may be missed.
 const LOOK: Duration = Duration::from_secs(5);
-/// How long a command for a channel that is not registered waits for it.
-const UNKNOWN_GRACE: SignedDuration = SignedDuration::from_secs(10);
-/// Most commands without a channel that are given up at a time.
-const UNKNOWN_BATCH: usize = 100;
+const ORPHANS_DIED: &str = "the task for commands without a channel died";
 
-pub(crate) struct Session {
+pub(crate) struct Session<'a> {
     shared: Shared,
     ledger: Ledger,
     lease: Lease,
+    rates: &'a mut Rates,
     mailboxes: HashMap<ChannelId, (TenantId, Arc<Mailbox>)>,
-    actors: JoinSet<anyhow::Result<ChannelId>>,
+    actors: JoinSet<anyhow::Result<(ChannelId, Governor)>>,
+    /// At most one look through the queue at a time: nobody waits for it.
+    looks: JoinSet<Result<Vec<LaneBacklog>, QueueError>>,
+    /// At most one task that sees to commands without a channel.
+    orphans: JoinSet<()>,
 }
 
-impl Session {
-    pub(crate) fn new(shared: Shared, ledger: Ledger, lease: Lease) -> Self {
-        Self { shared, ledger, lease, mailboxes: HashMap::new(), actors: JoinSet::new() }
+impl<'a> Session<'a> {
+    pub(crate) fn new(shared: Shared, ledger: Ledger, lease: Lease, rates: &'a mut Rates) -> Self {
+        Self {
+            shared,
+            ledger,
+            lease,
+            rates,
+            mailboxes: HashMap::new(),
+            actors: JoinSet::new(),
+            looks: JoinSet::new(),
+            orphans: JoinSet::new(),
+        }
     }
 
     /// Sends until `stop`, or until the lease is lost; then waits until nothing is on its way.
@@ -56,36 +66,46 @@ impl Session {
         over.cancel();
         let mut drained = Ok(());
         while let Some(ended) = self.actors.join_next().await {
-            if let Err(failure) = ended.context("a channel's actor died").flatten() {
-                drained = Err(failure);
+            match ended.context("a channel's actor died").flatten() {
+                Ok((channel, governor)) => self.rates.give_back(channel, governor),
+                Err(failure) => drained = Err(failure),
             }
+        }
+        while let Some(ended) = self.orphans.join_next().await {
+            drained = drained.and(ended.context(ORPHANS_DIED));
         }
         outcome.and(drained)
     }
 
     async fn follow(&mut self, over: &CancellationToken) -> anyhow::Result<()> {
         let mut wakes = self.shared.queue.wakes().await?;
-        let mut received = self.shared.queue.received().await?;
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 wake = wakes.next() => self.wake(&wake.context("the wake-ups ended")?, over),
-                channel = received.next() => {
-                    if let Some((_, mailbox)) = self.mailboxes.get(&channel.context("the receipts ended")?) {
-                        mailbox.received();
+                channel = self.rates.next() => self.received(&channel?),
+                Some(ended) = self.actors.join_next() => {
+                    let (channel, governor) = ended.context("a channel's actor died")??;
+                    self.mailboxes.remove(&channel);
+                    self.rates.give_back(channel, governor);
+                }
+                Some(looked) = self.looks.join_next() => {
+                    self.looked(looked.context("a look through the queue died")?, over);
+                }
+                Some(ended) = self.orphans.join_next() => ended.context(ORPHANS_DIED)?,
+                _ = look.tick() => {
+                    self.rates.tidy();
+                    if self.looks.is_empty() {
+                        let queue = self.shared.queue.clone();
+                        self.looks.spawn(async move { queue.backlog().await });
                     }
                 }
-                Some(ended) = self.actors.join_next() => {
-                    let channel = ended.context("a channel's actor died")??;
-                    self.mailboxes.remove(&channel);
-                }
-                _ = look.tick() => self.look_through(over).await,
             }
         }
     }
 
-    /// Wakes the lane's channel. False if no such channel is registered for that tenant.
+    /// Wakes the lane's channel, if it is registered for that tenant.
     fn wake(&mut self, lane: &SendSubject, over: &CancellationToken) {
         if let Some((tenant, mailbox)) = self.mailboxes.get(&lane.channel) {
             if *tenant == lane.tenant {
@@ -104,15 +124,23 @@ impl Session {
             self.ledger.clone(),
             self.lease.clone(),
             channel,
+            self.rates.take(&lane.channel, channel.rate),
             Arc::clone(&mailbox),
         );
         let (id, over) = (lane.channel.clone(), over.clone());
-        self.actors.spawn(async move { actor.run(over).await.map(|()| id) });
+        self.actors.spawn(async move { actor.run(over).await.map(|governor| (id, governor)) });
         self.mailboxes.insert(lane.channel.clone(), (lane.tenant.clone(), mailbox));
     }
 
-    async fn look_through(&mut self, over: &CancellationToken) {
-        let backlog = match self.shared.queue.backlog().await {
+    fn received(&mut self, channel: &ChannelId) {
+        match self.mailboxes.get(channel) {
+            Some((_, mailbox)) => mailbox.received(),
+            None => self.rates.count(channel),
+        }
+    }
+
+    fn looked(&mut self, backlog: Result<Vec<LaneBacklog>, QueueError>, over: &CancellationToken) {
+        let backlog = match backlog {
             Ok(backlog) => backlog,
             Err(error) => {
                 warn!(error = &error as &dyn std::error::Error, "looking again in a moment");
@@ -120,57 +148,21 @@ impl Session {
             }
         };
         let registry = self.shared.registry.load();
+        let mut orphans = Vec::new();
         for LaneBacklog { subject: lane, .. } in backlog {
-            let owned =
-                registry.channel(&lane.channel).is_some_and(|channel| channel.tenant.id == lane.tenant);
-            if owned {
+            let channel = registry.channel(&lane.channel);
+            // Its last actor may still be finishing what it began.
+            let served = self.mailboxes.get(&lane.channel).is_some_and(|(tenant, _)| *tenant == lane.tenant);
+            if served || channel.is_some_and(|channel| channel.tenant.id == lane.tenant) {
                 self.wake(&lane, over);
-            } else if let Err(failure) = self.give_up_unknown(&lane).await {
-                warn!(error = format!("{failure:#}"), "commands without a channel wait");
+            } else {
+                orphans.push(lane);
             }
         }
-    }
-
-    /// Commands for a channel that the tenant does not have: told alike whether somebody else has it or nobody.
-    async fn give_up_unknown(&self, lane: &SendSubject) -> anyhow::Result<()> {
-        let batch = self.shared.queue.read(lane, 1, UNKNOWN_BATCH).await?;
-        let now = Timestamp::now();
-        let mut floor = None;
-        for message in &batch.messages {
-            if now.duration_since(message.stored) < UNKNOWN_GRACE {
-                break;
-            }
-            let id = id_of(lane, message);
-            let detail = "the tenant has no such channel";
-            let letter = dead_letter(lane, message, &id, "unknown_channel", detail.into(), now);
-            self.shared.dead.write(&letter).await?;
-            let data = json!({ "code": "unknown_channel", "reason": detail });
-            let event =
-                command_event(&lane.tenant, &lane.channel, &id, EventType::CommandRejected, "", now, data);
-            let outcome = Outcome {
-                tenant: lane.tenant.clone(),
-                channel: lane.channel.clone(),
-                lane: lane.lane,
-                id,
-                user: None,
-                at: now,
-                settlement: Settlement::Rejected(detail.into()),
-                event: Some(event),
-            };
-            self.ledger.settle(outcome).await?;
-            floor = Some(message.sequence + 1);
+        if !orphans.is_empty() && self.orphans.is_empty() {
+            let (shared, ledger, lease) = (self.shared.clone(), self.ledger.clone(), self.lease.clone());
+            let orphanage = Orphans { shared, ledger, lease, over: over.clone() };
+            self.orphans.spawn(orphanage.give_up(orphans));
         }
-        if let Some(floor) = floor {
-            self.shared.queue.purge_below(lane, floor).await?;
-        }
-        Ok(())
     }
-}
-
-fn id_of(lane: &SendSubject, message: &QueuedMessage) -> CommandId {
-    let fields = command_fields(Encoding::of(Some(&message.headers)), &message.payload).ok();
-    let named = fields.and_then(|fields| fields.id).or_else(|| message.message_id().map(str::to_owned));
-    named.and_then(|id| id.parse().ok()).unwrap_or_else(|| {
-        CommandId::made_up(&[&lane.subject(), &message.sequence.to_string(), &message.stored.to_string()])
-    })
 }

@@ -44,7 +44,7 @@ impl Metrics {
     pub(crate) fn watch(memory: &Arc<Semaphore>, total: usize) {
         let memory = Arc::downgrade(memory);
         meter()
-            .u64_observable_gauge("staffetta.ingress.queue.bytes")
+            .u64_observable_gauge("staffetta.ingress.queue.size")
             .with_unit("By")
             .with_description("Bodies that are being read or wait to be stored.")
             .with_callback(move |gauge| {

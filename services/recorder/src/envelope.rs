@@ -94,9 +94,11 @@ impl Contents {
     fn add_found(&mut self, subject: &str, webhook: &str, found: Found, registry: &Registry) {
         let owners = owners(registry, &found.address());
         if owners.is_empty() {
-            let detail =
-                format!("webhook {webhook}: no channel has the number or account of this {:?}", found.kind());
-            return self.letters.push(letter("unrouted", detail.to_lowercase(), subject, found.webhook()));
+            let detail = format!(
+                "webhook {webhook}: no channel has the number or account of this {} leaf",
+                found.kind().as_str()
+            );
+            return self.letters.push(letter("unrouted", detail, subject, found.webhook()));
         }
         for channel in owners {
             self.leaves.push(found.leaf(&channel.tenant.id, &channel.id));

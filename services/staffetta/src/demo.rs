@@ -56,14 +56,15 @@ pub(crate) async fn run(once: bool) -> anyhow::Result<ExitCode> {
     let program = own_program()?;
     let nats_server = staffetta_locate::nats_server(&program)
         .context("no nats-server of 2.15 or newer: put one on PATH, or let STAFFETTA_NATS_SERVER name one")?;
+    let http = http_client()?;
     let sample = Sample::new()?;
     let folder = Folder::new()?;
     sample.write(folder.path(), &nats_server)?;
     let mut demo = Demo { screen, sample, folder, began: Instant::now(), totals: None };
     demo.greet()?;
 
-    let mut gateway = Gateway::start(&mut demo.folder)?;
-    let shown = demo.show(&mut gateway, &mut interrupts, then).await;
+    let mut gateway = Gateway::start(&mut demo.folder, http.clone(), &demo.sample)?;
+    let shown = demo.show(&mut gateway, &mut interrupts, http, then).await;
     let stopping = Instant::now();
     // Staffetta is stopped also when nobody looks any more.
     let told = demo.screen.passing("  stopping …");
@@ -101,11 +102,11 @@ impl Demo {
         &mut self,
         gateway: &mut Gateway,
         interrupts: &mut Interrupts,
+        http: reqwest::Client,
         then: Then,
     ) -> anyhow::Result<End> {
-        let http = http_client()?;
         let checks = tokio::select! {
-            checks = gateway.ready(&http, &self.sample) => checks?,
+            checks = gateway.ready() => checks?,
             () = interrupts.next() => return Ok(End::Interrupted),
         };
         self.screen.done("staffetta up is ready", self.began.elapsed(), &checks.join(", "))?;
@@ -193,9 +194,9 @@ fn point(screen: &Screen, sample: &Sample, folder: &Folder) -> anyhow::Result<()
     let text = r#""type":"text","text":{"body":"Ciao!"}"#;
     screen.line(&format!(r#"    -d '{{"channel":"{CHANNEL}","to":"{KERRY}",{text}}}'"#))?;
     screen.title("Let Kerry write", "")?;
+    let number = format!(r#""phone_number_id":"{PHONE_NUMBER_ID}","from":"{KERRY}""#);
     screen.line(&format!("  curl {}/_sim/inbound \\", sample.simulator()))?;
-    let text = r#""name":"Kerry Fisher","text":"Thanks!""#;
-    screen.line(&format!(r#"    -d '{{"phone_number_id":"{PHONE_NUMBER_ID}","from":"{KERRY}",{text}}}'"#))?;
+    screen.line(&format!(r#"    -d '{{{number},"text":"Thanks!"}}'"#))?;
     screen.title("Light traffic", "2 commands and 1 customer a second")?;
     screen.lanes()?;
     Ok(())

@@ -5,8 +5,9 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
+use staffetta_bus::boot_time;
 use staffetta_locate::{NATS_SERVER_OLDEST, Version};
 use staffetta_runtime::Config;
 use tokio::process::{Child, Command};
@@ -22,6 +23,7 @@ use crate::run::local_nats;
 #[derive(Debug)]
 pub(crate) struct NatsChild {
     url: String,
+    name: String,
     ended: watch::Receiver<Option<ExitStatus>>,
     pid: Option<Pid>,
     owner: Mutex<Option<JoinHandle<anyhow::Result<()>>>>,
@@ -44,8 +46,10 @@ impl NatsChild {
         tokio::fs::create_dir_all(&folder).await.with_context(|| format!("making {}", folder.display()))?;
         let listen = config.nats.listen;
         let store = folder.canonicalize()?.join("store");
+        // Its own, so that another server that answers on the same port is told from it.
+        let name = format!("staffetta-{}-{}", std::process::id(), boot_time().as_nanos());
         let text = format!(
-            "listen: \"{listen}\"\nserver_name: staffetta\nmax_payload: 8MB\n\
+            "listen: \"{listen}\"\nserver_name: \"{name}\"\nmax_payload: 8MB\n\
              jetstream {{\n  store_dir: {store:?}\n  sync_interval: always\n}}\n"
         );
         let file = folder.join("nats-server.conf");
@@ -81,6 +85,7 @@ impl NatsChild {
         });
         Ok(Self {
             url: local_nats(config),
+            name,
             ended,
             pid: i32::try_from(id).ok().and_then(Pid::from_raw),
             owner: Mutex::new(Some(owner)),
@@ -91,6 +96,19 @@ impl NatsChild {
     /// Where it is reached.
     pub(crate) fn url(&self) -> String {
         self.url.clone()
+    }
+
+    /// Makes sure that the server that answered, by its name, is this one.
+    ///
+    /// # Errors
+    /// If another server has the port.
+    pub(crate) fn must_be(&self, answered: &str) -> anyhow::Result<()> {
+        ensure!(
+            answered == self.name,
+            "another NATS server listens on {}: set nats.listen to a free port, or nats.url to use that server",
+            self.url
+        );
+        Ok(())
     }
 
     /// Runs until `stop`.

@@ -10,9 +10,9 @@ use staffetta_dispatcher::Dispatcher;
 use staffetta_ingress::Ingress;
 use staffetta_recorder::Recorder;
 use staffetta_runtime::config::SimulatorConfig;
-use staffetta_runtime::{Config, Health, Lifecycle};
+use staffetta_runtime::{Config, Health, Task};
 use staffetta_store::{Store, StoreOptions};
-use tracing::info;
+use tokio_util::sync::CancellationToken;
 
 /// What a process can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,46 +34,47 @@ impl Part {
     }
 }
 
-/// Starts the parts. When this returns, each listens and works.
+/// Prepares the parts: each has its address and what it needs, and works once its task runs.
 pub(crate) async fn start(
     parts: &[Part],
     config: &Config,
-    bus: Option<Bus>,
-    life: &mut Lifecycle,
+    bus: Option<&Bus>,
+    stop: &CancellationToken,
     health: &Health,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<Task>> {
+    let mut tasks: Vec<Task> = Vec::new();
     let store = match parts.iter().any(|part| part.needs_database()) {
         true => Some(open_store(config).await?),
         false => None,
     };
-    let registry = match &bus {
-        Some(bus) => Some(follow_registry(config, bus, life, health).await?),
+    let registry = match bus {
+        Some(bus) => Some(follow_registry(config, bus, &mut tasks, stop, health).await?),
         None => None,
     };
     for part in parts {
-        let stop = life.stop();
-        let (bus, registry, store) = (bus.clone(), registry.clone(), store.clone());
+        let stop = stop.clone();
+        let (bus, registry, store) = (bus.cloned(), registry.clone(), store.clone());
         let bus = || bus.context("a connection to NATS");
         let registry = || registry.context("the registry");
         let store = || store.context("a database");
         match part {
             Part::Ingress => {
                 let ingress = Ingress::bind(&config.ingress, bus()?, registry()?, health).await?;
-                life.spawn("ingress", ingress.run(stop));
+                tasks.push(("ingress", Box::pin(ingress.run(stop))));
             }
             Part::Recorder => {
                 let recorder = Recorder::new(&config.recorder, bus()?, registry()?, store()?, health).await?;
-                life.spawn("recorder", recorder.run(stop));
+                tasks.push(("recorder", Box::pin(recorder.run(stop))));
             }
             Part::Dispatcher => {
                 let (bus, registry, store) = (bus()?, registry()?, store()?);
                 let dispatcher =
                     Dispatcher::new(&config.dispatcher, &config.graph, bus, registry, store, health).await?;
-                life.spawn("dispatcher", dispatcher.run(stop));
+                tasks.push(("dispatcher", Box::pin(dispatcher.run(stop))));
             }
             Part::Api => {
                 let api = Api::bind(&config.api, bus()?, registry()?, store()?, health).await?;
-                life.spawn("api", api.run(stop));
+                tasks.push(("api", Box::pin(api.run(stop))));
             }
             Part::Simulator => {
                 let listen = config.simulator.listen.unwrap_or_else(SimulatorConfig::default_listen);
@@ -83,12 +84,11 @@ pub(crate) async fn start(
                     ..staffetta_simulator::Options::default()
                 };
                 let simulator = staffetta_simulator::start(options).await?;
-                info!(address = %simulator.address(), "the simulator listens");
-                life.spawn("simulator", simulator.run_until(stop));
+                tasks.push(("simulator", Box::pin(simulator.run_until(stop))));
             }
         }
     }
-    Ok(())
+    Ok(tasks)
 }
 
 /// Whether any of the parts talks to NATS.
@@ -117,16 +117,19 @@ pub(crate) fn master_key(config: &Config) -> Option<Arc<MasterKey>> {
 async fn follow_registry(
     config: &Config,
     bus: &Bus,
-    life: &mut Lifecycle,
+    tasks: &mut Vec<Task>,
+    stop: &CancellationToken,
     health: &Health,
 ) -> anyhow::Result<RegistryView> {
     let connection = bus.clone();
     health.add("nats", move || connection.is_connected());
-    let stop = life.stop();
-    let (view, following) = RegistryView::follow(bus, master_key(config), stop).await?;
-    life.spawn("registry", async {
-        following.await;
-        Ok(())
-    });
+    let (view, following) = RegistryView::follow(bus, master_key(config), stop.clone()).await?;
+    tasks.push((
+        "registry",
+        Box::pin(async {
+            following.await;
+            Ok(())
+        }),
+    ));
     Ok(view)
 }

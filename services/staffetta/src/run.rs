@@ -1,13 +1,15 @@
 //! A process from its start to its end.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context;
 use staffetta_bus::{Bus, Retention};
 use staffetta_runtime::telemetry::{Telemetry, serve_admin};
-use staffetta_runtime::{Config, Health, Lifecycle, RetryPolicy};
+use staffetta_runtime::{Config, Health, Lifecycle, RetryPolicy, Task};
 use tokio::net::TcpListener;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::nats_child::NatsChild;
@@ -54,32 +56,45 @@ pub(crate) async fn migrate(config: &Config) -> anyhow::Result<()> {
 
 async fn run(config: &Config, parts: &[Part], nats: Option<&NatsChild>) -> anyhow::Result<()> {
     let telemetry = Telemetry::start()?;
-    let health = Health::default();
     let mut life = Lifecycle::default();
     if let Some(nats) = nats {
         life.spawn("nats-server", nats.watch(life.stop()));
     }
-    let bus = match parts::need_bus(parts) {
-        true => {
-            let bus = connect(config, "staffetta").await?;
-            bus.set_up_streams(&retention(config)).await?;
-            Some(bus)
-        }
-        false => None,
-    };
-    parts::start(parts, config, bus.clone(), &mut life, &health).await?;
-    let admin = config.admin.listen;
-    let listener = TcpListener::bind(admin.0)
-        .await
-        .with_context(|| format!("admin.listen: cannot listen on {admin}"))?;
-    life.spawn("admin", serve_admin(listener, telemetry.clone(), health, life.stop()));
-    info!(admin = %admin, services = ?parts, "ready");
-    let outcome = life.run(config.drain()).await;
-    if let Some(bus) = bus {
+    let connection = OnceLock::new();
+    let start = start(config, parts, nats, &connection, telemetry.clone(), life.stop());
+    let outcome = life.run(start, config.drain()).await;
+    if let Some(bus) = connection.get() {
         bus.flush(FLUSH).await;
     }
     telemetry.stop();
     outcome
+}
+
+async fn start(
+    config: &Config,
+    parts: &[Part],
+    nats: Option<&NatsChild>,
+    connection: &OnceLock<Bus>,
+    telemetry: Telemetry,
+    stop: CancellationToken,
+) -> anyhow::Result<Vec<Task>> {
+    let health = Health::default();
+    if parts::need_bus(parts) {
+        let bus = connect(config, "staffetta").await?;
+        if let Some(nats) = nats {
+            nats.must_be(&bus.server_name())?;
+        }
+        bus.set_up_streams(&retention(config)).await?;
+        let _ = connection.set(bus);
+    }
+    let mut tasks = parts::start(parts, config, connection.get(), &stop, &health).await?;
+    let admin = config.admin.listen;
+    let listener = TcpListener::bind(admin.0)
+        .await
+        .with_context(|| format!("admin.listen: cannot listen on {admin}"))?;
+    tasks.push(("admin", Box::pin(serve_admin(listener, telemetry, health, stop))));
+    info!(admin = %admin, services = ?parts, "ready");
+    Ok(tasks)
 }
 
 /// Connects to NATS, waiting for it where it starts at the same time.

@@ -3,7 +3,7 @@
 use std::{
     env,
     fs::File,
-    io::{Seek, SeekFrom, Write},
+    io::Write,
     time::{Duration, Instant},
 };
 
@@ -15,7 +15,7 @@ use crate::figures::{Latencies, millis};
 const SYNCS: usize = 200;
 
 /// Faster than this is no disk.
-const MEMORY: Duration = Duration::from_micros(20);
+const MEMORY: Duration = Duration::from_micros(10);
 
 /// One line about it, with a warning where the files lie in memory.
 ///
@@ -23,18 +23,18 @@ const MEMORY: Duration = Duration::from_micros(20);
 pub(crate) fn describe() -> anyhow::Result<String> {
     // A folder that goes when this process does; no program runs in it.
     let place = Process::new("bench-disk")?;
+    // Appending, as NATS and PostgreSQL do: writing the same block again may cost a fraction of it.
     let mut file = File::create(place.folder().join("probe")).context("can't write a temporary file")?;
     let mut latencies = Latencies::new();
     for _ in 0..SYNCS {
         let start = Instant::now();
-        file.seek(SeekFrom::Start(0))?;
         file.write_all(&[0x5A; 4096])?;
         file.sync_data()?;
         latencies.add(start.elapsed());
     }
     let found = latencies.percentiles();
     let mut line = format!(
-        "disk: write and fdatasync of 4 KiB p50 {} ms, p99 {} ms",
+        "disk: appending 4 KiB and fdatasync p50 {} ms, p99 {} ms",
         millis(found.p50),
         millis(found.p99)
     );

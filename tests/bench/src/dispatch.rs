@@ -1,9 +1,9 @@
 //! `dispatch`: commands from SEND to the provider's socket.
 
-mod bed;
 mod backlog;
-mod provider;
+mod bed;
 mod database;
+mod provider;
 mod quiet;
 
 use anyhow::ensure;
@@ -44,7 +44,10 @@ pub(crate) struct Options {
 /// Fails when a process ends, a command does not arrive, or one arrives twice.
 pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let Options { commands, channels, commands_each, rate, singles } = *options;
-    ensure!(commands > 1 && commands_each > 1 && channels > 0 && rate > 0 && singles > 0, "nothing to measure");
+    ensure!(
+        commands > 1 && commands_each > 1 && channels > 0 && rate > 0 && singles > 0,
+        "nothing to measure"
+    );
     println!("{}", disk::describe()?);
     let database = Database::start().await?;
 

@@ -62,7 +62,8 @@ impl Gateway {
         process.start(command)?;
         let pid = process.id().with_context(|| format!("{service} does not run"))?;
         let url = format!("http://{admin}/readyz");
-        let ready = until(&format!("{service} to be ready"), READY_LIMIT, async || match process.poll_end() {
+        let what = format!("{service} to be ready");
+        let ready = until(&what, READY_LIMIT, async || match process.poll_end() {
             Ok(None) => {
                 let answer = self.http.get(&url).send().await.ok()?;
                 (answer.status() == StatusCode::OK).then_some(Ok(()))
@@ -98,7 +99,9 @@ impl Gateway {
                 command.env_remove(&name);
             }
         }
-        command.env("STAFFETTA__DATA_DIR", process.folder().join("data")).envs(self.variables.iter().cloned());
+        command
+            .env("STAFFETTA__DATA_DIR", process.folder().join("data"))
+            .envs(self.variables.iter().cloned());
         command.current_dir(process.folder());
         command
     }

@@ -54,7 +54,8 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<()> {
     let rest = Duration::from_secs(options.rest);
     println!("\nmemory after {} s at rest", options.rest);
     // The services with PostgreSQL and a NATS server of somebody else's, as in production.
-    let nats = NatsServer::start_with(NatsOptions { sync: NatsSync::Always, ..NatsOptions::default() }).await?;
+    let nats =
+        NatsServer::start_with(NatsOptions { sync: NatsSync::Always, ..NatsOptions::default() }).await?;
     let mut gateway = Gateway::new()?;
     gateway.set("STAFFETTA__NATS__URL", nats.url());
     gateway.set("STAFFETTA__DATABASE__URL", Postgres::shared().await?.database().await?.url());

@@ -1,9 +1,9 @@
 //! `ingress`: signed webhooks to their 200, beside raw publishing with acknowledgement of the same payloads.
 
 mod bed;
-mod payload;
-mod load;
 mod connection;
+mod load;
+mod payload;
 mod table;
 
 use std::time::Duration;

@@ -24,10 +24,11 @@ pub(crate) fn cpu(pid: u32) -> anyhow::Result<Duration> {
 
 /// CPU time of a process, of its children that ended, and of those that run.
 ///
-/// Fails when there is no such process. A child that ends between two looks counts all the same.
+/// Fails when there is no such process. A child that ends between two calls is in the second one all the same.
 pub(crate) fn cpu_with_children(pid: u32) -> anyhow::Result<Duration> {
     let stat = Stat::of(pid)?;
-    let running: Duration = children(pid)?.into_iter().filter_map(|child| Some(Stat::of(child).ok()?.own)).sum();
+    let running: Duration =
+        children(pid)?.into_iter().filter_map(|child| Some(Stat::of(child).ok()?.own)).sum();
     Ok(stat.own + stat.ended_children + running)
 }
 
@@ -43,7 +44,8 @@ pub(crate) fn cpu_of_this_thread() -> Duration {
 pub(crate) fn resident(pid: u32) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| gone(pid))?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is not a number")?;
+    let kilobytes: u64 =
+        line.trim().trim_end_matches("kB").trim().parse().context("VmRSS is not a number")?;
     Ok(kilobytes * 1024)
 }
 

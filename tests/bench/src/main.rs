@@ -3,15 +3,15 @@
 //! It knows only the contract. `cargo xtask bench` builds it and what it runs in the release profile, and starts it;
 //! `docs/benchmarks.md` says what each figure means.
 
-mod ingress;
 mod dispatch;
 mod idle;
+mod ingress;
 
 mod figures;
 mod machine;
 
-mod gateway;
 mod disk;
+mod gateway;
 
 use clap::{Parser, Subcommand};
 

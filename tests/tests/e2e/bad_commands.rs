@@ -12,8 +12,11 @@ async fn what_can_not_be_sent_is_rejected_and_what_is_around_it_goes_through() {
     let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
     let acme = staffetta.tenant(ORDERS, &streams);
-    let (own, unknown, foreign) =
-        (acme.subject(ORDERS.channel, "normal"), acme.subject("nowhere", "normal"), acme.subject(CARE.channel, "normal"));
+    let (own, unknown, foreign) = (
+        acme.subject(ORDERS.channel, "normal"),
+        acme.subject("nowhere", "normal"),
+        acme.subject(CARE.channel, "normal"),
+    );
     let json = "application/json";
 
     let good = ["before", "between", "after"].map(|id| text(id, USER));
@@ -22,7 +25,9 @@ async fn what_can_not_be_sent_is_rejected_and_what_is_around_it_goes_through() {
     acme.send_bytes(own, Some("broken-protobuf"), "application/protobuf", vec![0xff; 9]).await.unwrap();
     acme.send(&good[1]).await.unwrap();
     acme.send(&json!({ "id": "no-text", "to": USER, "type": "text" })).await.unwrap();
-    acme.send(&json!({ "id": "no-user", "to": "nobody", "type": "text", "text": { "body": "?" } })).await.unwrap();
+    acme.send(&json!({ "id": "no-user", "to": "nobody", "type": "text", "text": { "body": "?" } }))
+        .await
+        .unwrap();
     acme.send_bytes(unknown, None, json, text("no-channel", USER).to_string().into()).await.unwrap();
     acme.send_bytes(foreign, None, json, text("not-mine", USER).to_string().into()).await.unwrap();
     acme.send(&good[2]).await.unwrap();
@@ -46,8 +51,14 @@ async fn what_can_not_be_sent_is_rejected_and_what_is_around_it_goes_through() {
     let mut letters = streams.dead().await.unwrap();
     letters.sort_by(|a, b| a.payload.cmp(&b.payload));
     assert_eq!(letters.len(), bad.len(), "{letters:#?}");
-    assert!(letters.iter().all(|letter| letter.tenant == ORDERS.tenant && !letter.payload.is_empty()), "{letters:#?}");
-    assert!(letters.iter().all(|letter| !letter.reason.is_empty() && !letter.detail.contains(USER)), "{letters:#?}");
+    assert!(
+        letters.iter().all(|letter| letter.tenant == ORDERS.tenant && !letter.payload.is_empty()),
+        "{letters:#?}"
+    );
+    assert!(
+        letters.iter().all(|letter| !letter.reason.is_empty() && !letter.detail.contains(USER)),
+        "{letters:#?}"
+    );
     // The API tells the same.
     let (_, message) = acme.get("no-text").await.unwrap();
     assert_eq!(message["state"], "rejected", "{message}");

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
 use staffetta_tests::{
     Installation, ORDERS, RegistryText, SeenEvent, Setup, Storage, message, status, webhook,
 };
-use tokio::task::JoinSet;
 
 use crate::{all, assert_each_sent_once_in_order, commands, only};
 
@@ -24,43 +23,35 @@ const DISPATCHER: [&str; 5] = [
     "dispatcher.purged",
 ];
 
+// The points side by side: most of the time each waits for what the dead process held to come free.
+
 #[tokio::test]
 async fn the_recorder_may_die_anywhere() {
-    each_alone(RECORDER, recorder_dies_at).await;
+    join_all(RECORDER.map(recorder_dies_at)).await;
 }
 
 #[tokio::test]
 async fn the_dispatcher_may_die_anywhere() {
-    each_alone(DISPATCHER, dispatcher_dies_at).await;
-}
-
-/// Side by side: most of the time they wait for what the dead one held to come free.
-async fn each_alone<F: Future<Output = ()> + Send + 'static>(
-    points: [&'static str; 5],
-    dies_at: impl Fn(&'static str) -> F,
-) {
-    let mut running: JoinSet<()> = points.into_iter().map(&dies_at).collect();
-    while let Some(ended) = running.join_next().await {
-        ended.unwrap();
-    }
+    join_all(DISPATCHER.map(dispatcher_dies_at)).await;
 }
 
 async fn recorder_dies_at(point: &'static str) {
-    let staffetta = Installation::prepare(Setup { storage: Storage::Postgres, ..Setup::default() }).await.unwrap();
+    let staffetta =
+        Installation::prepare(Setup { storage: Storage::Postgres, ..Setup::default() }).await.unwrap();
     staffetta.apply(&RegistryText::default()).await.unwrap();
     let _ingress = staffetta.start("ingress").await.unwrap();
     let mut recorder = staffetta.service("recorder").unwrap();
     recorder.start_to_crash_at(point).await.unwrap();
 
     deliver(&staffetta, 0..40).await;
-    assert!(!recorder.ended().await.unwrap().success(), "{point}");
+    assert_eq!(recorder.ended().await.unwrap().code(), None, "{point}: it aborts");
     deliver(&staffetta, 40..60).await;
     recorder.start().await.unwrap();
 
     let streams = staffetta.streams().await.unwrap();
     let wamids: Vec<String> = (0..60).map(wamid).collect();
-    let wanted: Vec<_> = wamids.iter().flat_map(|wamid| [("message.received", wamid.clone()), ("message.status", out(wamid))]);
-    let wanted: Vec<_> = wanted.collect();
+    let told_of = |wamid: &String| [("message.received", wamid.clone()), ("message.status", out(wamid))];
+    let wanted: Vec<_> = wamids.iter().flat_map(told_of).collect();
     staffetta.told(&streams, &wanted).await.unwrap();
     staffetta.settled(&streams).await.unwrap();
     let events = streams.events().await.unwrap();
@@ -115,7 +106,7 @@ async fn dispatcher_dies_at(point: &'static str) {
     let acme = staffetta.tenant(ORDERS, &streams);
     let commands = commands("crash", 60, 20);
     acme.send_all(&commands[..40]).await.unwrap();
-    assert!(!dispatcher.ended().await.unwrap().success(), "{point}");
+    assert_eq!(dispatcher.ended().await.unwrap().code(), None, "{point}: it aborts");
     acme.send_all(&commands[40..]).await.unwrap();
     dispatcher.start().await.unwrap();
 
@@ -125,7 +116,8 @@ async fn dispatcher_dies_at(point: &'static str) {
     for (kind, id) in all("command.accepted", &commands) {
         only(&events, kind, &id);
     }
-    let other_ends = events.iter().filter(|event| ["command.failed", "command.rejected"].contains(&event.kind.as_str()));
+    let other_ends =
+        events.iter().filter(|event| ["command.failed", "command.rejected"].contains(&event.kind.as_str()));
     assert_eq!(other_ends.count(), 0, "{point}");
     assert_each_sent_once_in_order(&staffetta.sends(ORDERS), &commands);
     assert_eq!(streams.dead().await.unwrap(), [], "{point}");

@@ -53,7 +53,8 @@ fn body(shared: &[Value; 3], n: usize) -> String {
         0 => webhook(ORDERS, &[text], &[sent, read]).to_string(),
         // The same JSON in another dress.
         1 => format!("{:#}", webhook(ORDERS, &[text], &[read, sent])),
-        2 => webhook(ORDERS, &own(n).map(|wamid| vec![message(&wamid), text]).unwrap_or_default(), &[sent]).to_string(),
+        2 => webhook(ORDERS, &own(n).map(|wamid| vec![message(&wamid), text]).unwrap_or_default(), &[sent])
+            .to_string(),
         _ => {
             let mut body = webhook(ORDERS, &[], &[read]);
             let own: Vec<Value> = own(n).iter().map(|wamid| message(wamid)).collect();

@@ -1,13 +1,12 @@
 //! NATS goes away under load, and comes back.
 
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use serde_json::Value;
 use staffetta_testkit::{NatsOptions, NatsSync, until};
 use staffetta_tests::{Installation, LIMIT, Meta, ORDERS, Setup, Storage, Tenant, message, text, webhook};
-use tokio::task::JoinSet;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
@@ -19,10 +18,10 @@ const POSTERS: usize = 6;
 const PACE: Duration = Duration::from_millis(15);
 
 /// What was promised so far.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Promised {
-    webhooks: Arc<Mutex<Vec<String>>>,
-    commands: Arc<Mutex<Vec<Value>>>,
+    webhooks: Mutex<Vec<String>>,
+    commands: Mutex<Vec<Value>>,
 }
 
 impl Promised {
@@ -49,20 +48,17 @@ async fn a_killed_nats_that_comes_back_has_lost_nothing() {
     let acme = staffetta.tenant(ORDERS, &streams);
 
     let (promised, enough) = (Promised::default(), CancellationToken::new());
-    let mut load = JoinSet::new();
-    for poster in 0..POSTERS {
-        load.spawn(post(staffetta.meta.clone(), poster, promised.clone(), enough.clone()));
-    }
-    load.spawn(publish(acme, promised.clone(), enough.clone()));
-    promised.until_more(100).await;
+    let meta = staffetta.meta.clone();
     let nats = staffetta.nats.as_mut().unwrap();
-    nats.kill().await.unwrap();
-    nats.restart().await.unwrap();
-    promised.until_more(100).await;
-    enough.cancel();
-    while let Some(ended) = load.join_next().await {
-        ended.unwrap();
-    }
+    let outage = async {
+        promised.until_more(100).await;
+        nats.kill().await.unwrap();
+        nats.restart().await.unwrap();
+        promised.until_more(100).await;
+        enough.cancel();
+    };
+    let posting = join_all((0..POSTERS).map(|poster| post(&meta, poster, &promised, &enough)));
+    tokio::join!(outage, posting, publish(&acme, &promised, &enough));
 
     let commands = promised.commands.lock().unwrap().clone();
     let webhooks = promised.webhooks.lock().unwrap().clone();
@@ -81,7 +77,7 @@ async fn a_killed_nats_that_comes_back_has_lost_nothing() {
 }
 
 /// Posts one message after the other and notes those that were answered with 200.
-async fn post(meta: Meta, poster: usize, promised: Promised, enough: CancellationToken) {
+async fn post(meta: &Meta, poster: usize, promised: &Promised, enough: &CancellationToken) {
     let mut pace = interval(PACE);
     for n in 0.. {
         pace.tick().await;
@@ -97,7 +93,7 @@ async fn post(meta: Meta, poster: usize, promised: Promised, enough: Cancellatio
 }
 
 /// Publishes one command after the other, each until it is acknowledged, as a tenant should.
-async fn publish(tenant: Tenant, promised: Promised, enough: CancellationToken) {
+async fn publish(tenant: &Tenant, promised: &Promised, enough: &CancellationToken) {
     let mut pace = interval(PACE);
     for n in 0.. {
         pace.tick().await;

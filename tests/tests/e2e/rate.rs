@@ -1,13 +1,14 @@
 //! A channel's rate.
 
-use staffetta_simulator::Detail;
 use staffetta_tests::{Installation, ORDERS, RegistryText, Setup};
 
-use crate::{all, assert_each_sent_once_in_order, commands};
+use crate::{all, assert_each_sent_once_in_order, assert_rate_held, commands};
+
+const RATE: u32 = 50;
 
 #[tokio::test]
 async fn no_second_holds_more_than_the_rate() {
-    let registry = RegistryText { rate: 50, ..RegistryText::default() };
+    let registry = RegistryText { rate: RATE, ..RegistryText::default() };
     let (staffetta, _up) = Installation::up(Setup { registry, ..Setup::default() }).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
 
@@ -16,9 +17,7 @@ async fn no_second_holds_more_than_the_rate() {
     staffetta.told(&streams, &all("command.accepted", &commands)).await.unwrap();
     staffetta.settled(&streams).await.unwrap();
 
-    let report = staffetta.provider.report(Detail::Figures);
-    let seen = &report.channels[ORDERS.phone_number_id];
-    assert!(seen.worst_second.sends <= 50, "{:?}", seen.worst_second);
-    assert!(seen.refused.is_empty(), "{:?}", seen.refused);
-    assert_each_sent_once_in_order(&staffetta.sends(ORDERS), &commands);
+    let sends = staffetta.sends(ORDERS);
+    assert_rate_held(&sends, RATE);
+    assert_each_sent_once_in_order(&sends, &commands);
 }

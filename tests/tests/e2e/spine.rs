@@ -38,7 +38,8 @@ async fn a_message_comes_in_three_go_out_and_the_end_leaves_nothing_unsettled() 
 
 #[tokio::test]
 async fn the_same_holds_with_a_process_for_each_service() {
-    let staffetta = Installation::prepare(Setup { storage: Storage::Postgres, ..Setup::default() }).await.unwrap();
+    let staffetta =
+        Installation::prepare(Setup { storage: Storage::Postgres, ..Setup::default() }).await.unwrap();
     assert_eq!(staffetta.run(&["migrate"]).await.unwrap().code, Some(0));
     staffetta.apply(&RegistryText::default()).await.unwrap();
     let mut services = Vec::new();
@@ -99,7 +100,9 @@ async fn is_read(staffetta: &Installation, streams: &Streams, tenant: &Tenant, n
     let accepted = only(&events, "command.accepted", id);
     assert_eq!(accepted.source, source(number));
     let wamid = accepted.data["wamid"].as_str().unwrap().to_owned();
-    until("the status read", LIMIT, async || (tenant.state(id).await? == "read").then_some(())).await.unwrap();
+    until("the status read", LIMIT, async || (tenant.state(id).await? == "read").then_some(()))
+        .await
+        .unwrap();
     let statuses = until("three statuses", LIMIT, async || {
         let statuses = statuses_of(&streams.events().await.ok()?, &wamid);
         (statuses.len() >= 3).then_some(statuses)

@@ -184,8 +184,9 @@ impl RegistryFile {
     /// Names line and key.
     pub fn parse(text: &str) -> Result<Self, RegistryError> {
         toml::from_str(text).map_err(|error| {
-            let line =
-                error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+            let line = error
+                .span()
+                .map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
             // The message alone: the full text would show the line, and that may hold a secret.
             RegistryError::File(format!("line {line}: {}", error.message()))
         })

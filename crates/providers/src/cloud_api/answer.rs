@@ -49,32 +49,44 @@ pub(super) fn understand(
         return wamid.ok_or(SendError::NoAnswer("accepted, but the answer cannot be read"));
     }
     let refused = answer.and_then(|answer| serde_json::from_slice::<Refused>(answer).ok());
-    let error = match refused {
-        Some(Refused { error }) => ProviderError {
-            http: status.as_u16(),
-            code: error.code,
-            subcode: error.error_subcode,
-            message: title(error.message.unwrap_or_default()),
-        },
-        // An edge's own page: what stands behind it may have taken the message.
-        None if status.is_server_error() => {
-            return Err(SendError::NoAnswer("a server error without a clear answer"));
-        }
-        None => ProviderError { http: status.as_u16(), code: NO_CODE, subcode: None, message: String::new() },
+    let http = status.as_u16();
+    let Some(Refused { error }) = refused else { return Err(unclear(http, retry_after)) };
+    let error = ProviderError {
+        http,
+        code: error.code,
+        subcode: error.error_subcode,
+        message: title(error.message.unwrap_or_default()),
     };
     let class = ErrorClass::of_cloud_api(&error);
     Err(SendError::Refused { error, class, retry_after })
 }
 
-/// The provider's title: short, and without anything that could be a phone number.
+/// An answer that is not the Cloud API's own: it comes from something in between.
+fn unclear(http: u16, retry_after: Option<Duration>) -> SendError {
+    let class = match http {
+        // What stands behind it may have taken the message.
+        500..=599 => return SendError::NoAnswer("a server error without a clear answer"),
+        401 => ErrorClass::Token,
+        429 => ErrorClass::Throughput,
+        // Nobody has said that the message is wrong.
+        _ => ErrorClass::Transient,
+    };
+    let message = "an answer that is not the Cloud API's".into();
+    let error = ProviderError { http, code: NO_CODE, subcode: None, message };
+    SendError::Refused { error, class, retry_after }
+}
+
+/// The provider's title: short, and without anything that could name a person, such as a phone number.
 fn title(message: String) -> String {
-    let mut title: String = message.chars().take(MESSAGE_LIMIT).collect();
-    let digits = |text: &str| text.bytes().filter(u8::is_ascii_digit).count();
-    if title
-        .split(|c: char| c.is_whitespace() || c == ',')
-        .any(|word| digits(word) >= 7 && !word.starts_with("(#"))
-    {
-        title = "(message withheld: it may name a person)".into();
+    let title: String = message.chars().take(MESSAGE_LIMIT).collect();
+    let rest = match title.strip_prefix("(#").and_then(|rest| rest.split_once(')')) {
+        Some((code, rest)) if code.bytes().all(|byte| byte.is_ascii_digit()) => rest,
+        _ => &title,
+    };
+    // A number may be written with blanks in it.
+    let digits = rest.bytes().filter(u8::is_ascii_digit).count();
+    if digits >= 7 || rest.to_ascii_lowercase().contains("wamid") {
+        return "(message withheld: it may name a person)".into();
     }
     title
 }
@@ -118,5 +130,31 @@ mod tests {
         };
         assert_eq!((error.code, class), (131_026, ErrorClass::Permanent));
         assert!(!error.message.contains("348"));
+    }
+
+    #[test]
+    fn a_title_names_nobody() {
+        for kept in ["(#131016) Service unavailable", "(#100) Invalid parameter", ""] {
+            assert_eq!(title(kept.into()), kept);
+        }
+        for withheld in ["(#131026) +39 348 121 3456 is no user", "no wamid.HBgL", "(#39348) 121-3456 7"] {
+            assert!(title(withheld.into()).starts_with("(message withheld"), "{withheld}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_by_something_in_between_is_not_the_message_s_fault() {
+        for (http, wanted) in [
+            (301, ErrorClass::Transient),
+            (400, ErrorClass::Transient),
+            (404, ErrorClass::Transient),
+            (401, ErrorClass::Token),
+            (429, ErrorClass::Throughput),
+        ] {
+            let Err(SendError::Refused { class, error, .. }) = answer(http, "<html>") else {
+                panic!("not refused")
+            };
+            assert_eq!((class, error.http), (wanted, http));
+        }
     }
 }

@@ -10,9 +10,15 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The moment at which a request's body was written, by the boot-time clock. Clones share it.
+/// The moments at which a request's body was written and its answer came, by the boot-time clock. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct WriteStamp(Arc<AtomicU64>);
+pub struct WriteStamp(Arc<Moments>);
+
+#[derive(Debug, Default)]
+struct Moments {
+    written: AtomicU64,
+    answered: AtomicU64,
+}
 
 const PENDING: u64 = 0;
 const VOID: u64 = u64::MAX;
@@ -31,24 +37,45 @@ pub enum Written {
 impl WriteStamp {
     /// What the stamp says now.
     pub fn written(&self) -> Written {
-        match self.0.load(Ordering::Acquire) {
+        match self.0.written.load(Ordering::Acquire) {
             PENDING => Written::Pending,
             VOID => Written::Never,
             micros => Written::At(Duration::from_micros(micros)),
         }
     }
 
-    /// Marks the request as written at `at`; only the first mark counts.
-    pub fn mark(&self, at: Duration) {
-        let micros = u64::try_from(at.as_micros()).unwrap_or(VOID - 1).max(1);
-        let _ = self.0.compare_exchange(PENDING, micros, Ordering::AcqRel, Ordering::Acquire);
+    /// Marks the request as written at `at`; only the first mark counts. False if it was said that it never will be:
+    /// then it must not be written any more.
+    pub fn mark(&self, at: Duration) -> bool {
+        let micros = u64::try_from(at.as_micros()).unwrap_or(VOID - 1).clamp(1, VOID - 1);
+        let marked = self.0.written.compare_exchange(PENDING, micros, Ordering::AcqRel, Ordering::Acquire);
+        marked != Err(VOID)
+    }
+
+    /// When the answer began to come, if it did: the request had arrived by then.
+    pub fn answered(&self) -> Option<Duration> {
+        match self.0.answered.load(Ordering::Acquire) {
+            PENDING => None,
+            micros => Some(Duration::from_micros(micros)),
+        }
+    }
+
+    /// Marks the request as answered at `at`.
+    pub fn answer(&self, at: Duration) {
+        self.0.answered.store(u64::try_from(at.as_micros()).unwrap_or(u64::MAX), Ordering::Release);
     }
 
     /// Says that the request will never be written, unless it was. True if it never will be.
     pub fn void(&self) -> bool {
-        let voided = self.0.compare_exchange(PENDING, VOID, Ordering::AcqRel, Ordering::Acquire);
+        let voided = self.0.written.compare_exchange(PENDING, VOID, Ordering::AcqRel, Ordering::Acquire);
         voided.is_ok() || voided == Err(VOID)
     }
+}
+
+/// Time since the machine started, asleep or awake.
+pub(super) fn boot_time() -> Duration {
+    let now = clock_gettime(ClockId::Boottime);
+    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 /// Asked right before a request is written, with no await in between: false, and it is not.
@@ -88,12 +115,11 @@ impl Body for StampedBody {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Fenced>>> {
         let Some(body) = self.body.take() else { return Poll::Ready(None) };
-        if !(self.fence)() {
+        let now = boot_time();
+        // The sender may have given up on the request while the connection still held it.
+        if !(self.fence)() || !self.stamp.mark(now) {
             return Poll::Ready(Some(Err(Fenced)));
         }
-        let now = clock_gettime(ClockId::Boottime);
-        let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
-        self.stamp.mark(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or(0)));
         Poll::Ready(Some(Ok(Frame::data(body))))
     }
 
@@ -124,8 +150,17 @@ mod tests {
     fn what_was_never_written_stays_so() {
         let stamp = WriteStamp::default();
         assert!(stamp.void());
-        stamp.mark(Duration::from_secs(1));
+        assert!(!stamp.mark(Duration::from_secs(1)));
         assert!(stamp.void());
         assert_eq!(stamp.written(), Written::Never);
+    }
+
+    #[test]
+    fn a_request_that_was_given_up_is_not_written_any_more() {
+        let stamp = WriteStamp::default();
+        let mut body = StampedBody::new("x".into(), stamp.clone(), Arc::new(|| true));
+        stamp.void();
+        let polled = Pin::new(&mut body).poll_frame(&mut Context::from_waker(std::task::Waker::noop()));
+        assert!(matches!(polled, Poll::Ready(Some(Err(Fenced)))));
     }
 }

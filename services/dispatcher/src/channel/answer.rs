@@ -4,55 +4,33 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use opentelemetry::KeyValue;
-use secrecy::SecretString;
 use serde_json::json;
 use staffetta_bus::{DeadLetter, boot_time};
 use staffetta_domain::{CommandId, ErrorClass, Event, EventId, EventType, Lane, ProviderError, Wamid};
 use staffetta_providers::cloud_api::SendError;
 use staffetta_store::{Outcome, Settlement};
-use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::{Armed, ChannelActor, Done, Sent};
+use super::sending::{Armed, Sent};
+use super::settling::Then;
+use super::{ChannelActor, Done};
 use crate::events::{command_event, dead_letter};
-use crate::hold::Held;
+use crate::hold::{Cause, Held, Key};
 use crate::lane::Queued;
 
-/// What happens once the outcome is written.
-#[derive(Debug)]
-pub(crate) enum Then {
-    /// The command need not stay in the queue.
-    Close,
-    /// Its head may go again at this moment.
-    Again(Queued, Duration),
-    /// A status has to settle it.
-    Doubt(Queued, u32),
-}
-
-/// An outcome that was written.
-#[derive(Debug)]
-pub(crate) struct Settled {
-    lane: Lane,
-    sequence: u64,
-    written: anyhow::Result<bool>,
-    then: Then,
-}
-
-/// Pause before a dead letter that could not be written is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
 /// The first wait for one user who got too much; the reference says 4^X seconds, and one message in six is sure.
 const PAIR_WAIT: Duration = Duration::from_secs(6);
 
 /// A channel without a token can't send, just as one whose token is refused.
-pub(super) fn no_token() -> SendError {
-    let message = "the channel has no access token or no phone_number_id".into();
+pub(super) fn no_key() -> SendError {
+    let message = "the channel has no access token, or no phone_number_id of its own".into();
     let error = ProviderError { http: 0, code: 190, subcode: None, message };
     SendError::Refused { error, class: ErrorClass::Token, retry_after: None }
 }
 
 impl ChannelActor {
-    pub(super) fn sent(&mut self, sent: Sent) -> anyhow::Result<()> {
-        let Sent { armed, token, result } = sent;
+    pub(super) fn sent(&mut self, sent: Sent) {
+        let Sent { armed, key, begun, result } = sent;
         let outcome = match &result {
             Ok(_) => "accepted",
             Err(SendError::Refused { class, .. }) => class.as_str(),
@@ -60,21 +38,28 @@ impl ChannelActor {
             Err(SendError::NoAnswer(_)) => "in_doubt",
         };
         self.shared.metrics.sends.add(1, &[KeyValue::new("outcome", outcome)]);
+        self.hold.ended(begun);
         match result {
-            Ok(wamid) => self.accepted(armed, wamid),
-            Err(SendError::NotSent(why)) if self.lease.is_valid() => self.retry(armed, why.into(), None),
-            // The request was fenced off, or never left: the next owner sends it.
-            Err(SendError::NotSent(why)) => self.postpone(armed, why.into(), Duration::ZERO),
+            Ok(wamid) => self.accepted(armed, begun, wamid),
+            Err(SendError::NotSent(why)) => self.not_sent(armed, begun, why),
             Err(SendError::NoAnswer(why)) => self.in_doubt(armed, why),
             Err(SendError::Refused { error, class, retry_after }) => {
-                self.refused(armed, &error, class, retry_after, token.as_ref());
+                self.refused(armed, begun, &error, class, retry_after, key);
             }
         }
-        Ok(())
     }
 
-    fn accepted(&mut self, armed: Armed, wamid: Wamid) {
-        if self.hold.accepted() {
+    /// The request never left: either it was fenced off, and the next owner sends it, or the provider is out of reach,
+    /// which is no command's fault.
+    fn not_sent(&mut self, armed: Armed, begun: Duration, why: &'static str) {
+        if self.lease.is_valid() && self.wait(Cause::Unreachable, None, begun) == Held::Briefly {
+            warn!(channel = %self.id, why, "the channel waits");
+        }
+        self.postpone(armed, why.into(), Duration::ZERO);
+    }
+
+    fn accepted(&mut self, armed: Armed, begun: Duration, wamid: Wamid) {
+        if self.hold.accepted(begun) {
             self.tell_hold(None);
         }
         let Armed { lane, queued, attempt } = armed;
@@ -88,47 +73,57 @@ impl ChannelActor {
     fn refused(
         &mut self,
         armed: Armed,
+        begun: Duration,
         error: &ProviderError,
         class: ErrorClass,
         retry_after: Option<Duration>,
-        token: Option<&SecretString>,
+        key: Key,
     ) {
         let reason = format!("{} (code {})", class.as_str(), error.code);
-        let now = boot_time();
         match class {
-            ErrorClass::Transient => self.retry(armed, format!("{reason}: {}", error.message), retry_after),
-            ErrorClass::Permanent => self.fail(armed, "refused", error),
+            ErrorClass::Transient => {
+                self.retry(armed, format!("{reason}: {}", error.message), retry_after, Some(error));
+            }
+            ErrorClass::Permanent => {
+                self.hold.judged(begun);
+                let why = format!("{} (code {})", error.message, error.code);
+                self.fail(armed, "refused", why, Some(error));
+            }
             ErrorClass::Pair => {
+                self.hold.judged(begun);
                 let wait = retry_after.unwrap_or(PAIR_WAIT);
-                self.postpone(armed, reason, now + wait);
+                self.postpone(armed, reason, boot_time() + wait);
             }
             ErrorClass::Throughput | ErrorClass::Quota | ErrorClass::Token | ErrorClass::Account => {
-                let held = self.hold.refused(class, retry_after, token, now);
-                if held == Held::Stopped {
+                if self.wait(Cause::Refused(class, key), retry_after, begun) == Held::Stopped {
                     error!(channel = %self.id, class = class.as_str(), code = error.code, "the channel stopped sending");
                     self.tell_hold(Some((class, error)));
                 }
                 self.postpone(armed, reason, Duration::ZERO);
-                if self.hold.is_stopped() {
-                    self.disarm();
-                }
             }
         }
     }
 
+    /// The whole channel waits, and what it had claimed is given back.
+    fn wait(&mut self, cause: Cause, named: Option<Duration>, begun: Duration) -> Held {
+        let key = self.key(&self.shared.registry.load());
+        let held = self.hold.refused(cause, named, &key, begun, boot_time());
+        if held != Held::Already {
+            self.disarm();
+        }
+        held
+    }
+
     /// Nothing was sent and it may work later: another try, if one is left.
-    fn retry(&mut self, armed: Armed, why: String, named: Option<Duration>) {
+    fn retry(&mut self, armed: Armed, why: String, named: Option<Duration>, error: Option<&ProviderError>) {
         let settings = &self.shared.settings;
-        let wait = settings.retry.after(armed.attempt, armed.queued.sequence());
-        match wait {
+        match settings.retry.after(armed.attempt, armed.queued.sequence()) {
             Some(wait) if armed.attempt < settings.max_tries => {
-                let until = boot_time() + named.unwrap_or(wait);
+                // A provider that names no wait worth the name is not hurried.
+                let until = boot_time() + named.map_or(wait, |named| named.max(wait));
                 self.settle_again(armed, Settlement::Retry(why), until);
             }
-            _ => {
-                let error = ProviderError { http: 0, code: -1, subcode: None, message: why };
-                self.fail(armed, "attempts_exhausted", &error);
-            }
+            _ => self.fail(armed, "attempts_exhausted", why, error),
         }
     }
 
@@ -162,17 +157,13 @@ impl ChannelActor {
         self.settle(lane, queued.sequence(), outcome, None, Then::Doubt(queued, attempt));
     }
 
-    fn fail(&mut self, armed: Armed, code: &'static str, error: &ProviderError) {
-        let reason = match error.code {
-            -1 => error.message.clone(),
-            code => format!("{} (code {code})", error.message),
-        };
-        let data = json!({
-            "code": code,
-            "reason": reason,
-            "attempt": armed.attempt,
-            "error": { "code": error.code, "subcode": error.subcode, "http": error.http, "message": error.message },
+    fn fail(&mut self, armed: Armed, code: &'static str, reason: String, error: Option<&ProviderError>) {
+        let error = error.map(|error| {
+            json!({
+                "code": error.code, "subcode": error.subcode, "http": error.http, "message": error.message,
+            })
         });
+        let data = json!({ "code": code, "reason": reason, "attempt": armed.attempt, "error": error });
         let event = self.event(&armed.queued, EventType::CommandFailed, data);
         let letter = self.letter(armed.lane, &armed.queued, code, reason.clone());
         self.finish(armed.lane, armed.queued, Settlement::Failed(reason), event, Some(letter));
@@ -181,16 +172,18 @@ impl ChannelActor {
     /// Ends a command of which nobody can say whether it was sent.
     pub(super) fn fail_unknown(&mut self, lane: Lane, queued: Queued, attempt: u32) {
         let reason = "no answer and no status: nobody knows whether it was sent";
-        let data = json!({ "code": "outcome_unknown", "reason": reason, "attempt": attempt });
-        let event = self.event(&queued, EventType::CommandFailed, data);
-        let letter = self.letter(lane, &queued, "outcome_unknown", reason.into());
-        self.finish(lane, queued, Settlement::Failed(reason.into()), event, Some(letter));
+        self.fail(Armed { lane, queued, attempt }, "outcome_unknown", reason.into(), None);
     }
 
     /// Sends a command of which no status ever told that it was sent.
     pub(super) fn resend(&mut self, lane: Lane, queued: Queued, attempt: u32) {
+        let why = "no answer and no status";
+        if attempt >= self.shared.settings.max_tries {
+            return self.fail(Armed { lane, queued, attempt }, "attempts_exhausted", why.into(), None);
+        }
         info!(channel = %self.id, command = %queued.command.id, "no status came: sending again");
-        self.retry(Armed { lane, queued, attempt }, "no answer and no status".into(), Some(Duration::ZERO));
+        let armed = Armed { lane, queued, attempt };
+        self.settle_again(armed, Settlement::Retry(why.into()), Duration::ZERO);
     }
 
     pub(super) fn expire(&mut self, lane: Lane, queued: Queued) {
@@ -199,11 +192,12 @@ impl ChannelActor {
     }
 
     /// Ends a command that the database will not take: DEAD alone knows of it.
-    pub(super) fn give_up(&mut self, lane: Lane, queued: Queued, reason: &'static str, detail: &'static str) {
-        let letter = self.letter(lane, &queued, reason, detail.into());
-        let event =
-            self.event(&queued, EventType::CommandFailed, json!({ "code": reason, "reason": detail }));
-        self.finish(lane, queued, Settlement::Failed(detail.into()), event, Some(letter));
+    pub(super) fn give_up(&mut self, lane: Lane, queued: Queued) {
+        let letter = self.letter(lane, &queued, "unrecordable", "the database will not take it".into());
+        self.lanes[lane as usize].done(&queued);
+        let (settler, sequence) = (self.settler(), queued.sequence());
+        self.work
+            .push(Box::pin(async move { Done::Settled(vec![settler.bury(lane, sequence, letter).await]) }));
     }
 
     /// The end of a command: its recipient's next one may go at once, the queue's entry when the end is written.
@@ -218,7 +212,9 @@ impl ChannelActor {
         let user = Some(queued.command.to.key().to_owned());
         let outcome = self.outcome(lane, &queued.command.id, user, settlement, Some(event));
         self.lanes[lane as usize].done(&queued);
-        self.settle(lane, queued.sequence(), outcome, letter, Then::Close);
+        let sequence = queued.sequence();
+        let then = Then::Close(letter.is_none().then_some(queued));
+        self.settle(lane, sequence, outcome, letter, then);
     }
 
     fn event(&self, queued: &Queued, kind: EventType, data: serde_json::Value) -> Event {
@@ -246,48 +242,6 @@ impl ChannelActor {
     ) -> Outcome {
         let (tenant, channel) = (self.tenant.clone(), self.id.clone());
         Outcome { tenant, channel, lane, id: id.clone(), user, at: Timestamp::now(), settlement, event }
-    }
-
-    /// Writes the letter, then the outcome, then does `then`. The other way round, a crash in between would lose the
-    /// letter.
-    pub(super) fn settle(
-        &mut self,
-        lane: Lane,
-        sequence: u64,
-        outcome: Outcome,
-        letter: Option<DeadLetter>,
-        then: Then,
-    ) {
-        let (ledger, dead, lost) = (self.ledger.clone(), self.shared.dead.clone(), self.lease.lost().clone());
-        self.work.push(Box::pin(async move {
-            if let Some(letter) = letter {
-                while let Err(error) = dead.write(&letter).await {
-                    error!(error = &error as &dyn std::error::Error, id = %letter.id, "a dead letter waits for NATS");
-                    if lost.is_cancelled() {
-                        // The next owner reads the command again.
-                        let written = Ok(false);
-                        return Done::Settled(Box::new(Settled { lane, sequence, written, then: Then::Close }));
-                    }
-                    sleep(AGAIN).await;
-                }
-            }
-            let written = ledger.settle(outcome).await;
-            Done::Settled(Box::new(Settled { lane, sequence, written, then }))
-        }));
-    }
-
-    pub(super) fn settled(&mut self, settled: Settled) -> anyhow::Result<()> {
-        let Settled { lane, sequence, written, then } = settled;
-        if !written? {
-            error!(channel = %self.id, sequence, "a command's end could not be written");
-        }
-        match then {
-            Then::Close => self.close(lane, sequence),
-            Then::Again(queued, until) if until <= boot_time() => self.lanes[lane as usize].again(&queued),
-            Then::Again(queued, until) => self.lanes[lane as usize].park(&queued, until),
-            Then::Doubt(queued, attempt) => self.doubts.add(lane, queued, attempt, Timestamp::now()),
-        }
-        Ok(())
     }
 
     /// Tells the tenant that its channel stopped, or sends again.

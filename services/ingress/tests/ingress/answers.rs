@@ -160,7 +160,7 @@ async fn what_happened_shows_in_the_metrics() {
         "staffetta_ingress_ack_duration_seconds_count",
         "staffetta_ingress_publish_duration_seconds_count",
         "staffetta_ingress_envelope_webhooks_count",
-        "staffetta_ingress_queue_bytes",
+        "staffetta_ingress_queue_size_bytes",
     ] {
         assert!(text.contains(name), "no {name} in\n{text}");
     }

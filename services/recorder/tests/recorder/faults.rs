@@ -61,7 +61,9 @@ async fn victim() {
     let Ok(place) = env::var(VICTIM_VARIABLE) else { return };
     let (nats, database) = place.split_once(' ').unwrap();
     let stop = CancellationToken::new();
-    let (follow, recorder) = recorder(nats, store(database).await, &Health::default(), stop.clone()).await;
+    let (store, health) = (store(database).await, Health::default());
+    let made = recorder(nats, store, &health, stop.clone());
+    let (follow, recorder) = Box::pin(made).await;
     let ((), ended) = tokio::join!(follow, recorder.run(stop));
     ended.unwrap();
 }

@@ -79,13 +79,13 @@ impl World {
     /// A recorder with connections of its own.
     pub(crate) async fn start_recorder(&mut self) -> Health {
         let store = store(&self.database_url).await;
-        self.start_recorder_on(store).await
+        Box::pin(self.start_recorder_on(store)).await
     }
 
     pub(crate) async fn start_recorder_on(&mut self, store: Store) -> Health {
         let health = Health::default();
-        let run = recorder(self.nats.url(), store, &health, self.stop.clone());
-        let (follow, recorder) = run.await;
+        let made = recorder(self.nats.url(), store, &health, self.stop.clone());
+        let (follow, recorder) = Box::pin(made).await;
         self.running.spawn(async move {
             follow.await;
             Ok(())

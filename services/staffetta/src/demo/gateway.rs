@@ -24,7 +24,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(40);
 const APPLY_LIMIT: Duration = Duration::from_secs(30);
 /// A `SIGKILL` needs no longer than this.
 const KILL_LIMIT: Duration = Duration::from_secs(5);
-/// Between two looks at `/readyz`.
+/// How long somebody who interrupts the start is made to wait for its end.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two looks.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How much of the log a failure shows, in lines and at most in bytes.
@@ -133,11 +135,14 @@ impl Folder {
 pub(super) struct Gateway {
     child: Child,
     pid: Pid,
+    http: reqwest::Client,
+    readyz: String,
+    ready: bool,
 }
 
 impl Gateway {
     /// Starts it with the folder's configuration.
-    pub(super) fn start(folder: &mut Folder) -> anyhow::Result<Self> {
+    pub(super) fn start(folder: &mut Folder, http: reqwest::Client, sample: &Sample) -> anyhow::Result<Self> {
         let log = File::create(folder.log())?;
         let mut command = staffetta("up", folder.path())?;
         let child = command
@@ -150,30 +155,28 @@ impl Gateway {
         let id = child.id().context("staffetta up has ended already")?;
         folder.tell_watchdog(&id.to_string())?;
         let pid = Pid::from_raw(id.try_into()?).with_context(|| format!("{id} is no process id"))?;
-        Ok(Self { child, pid })
+        Ok(Self { child, pid, http, readyz: format!("{}/readyz", sample.admin()), ready: false })
     }
 
     /// Waits until it is ready; gives back the names of its checks. Fails when it isn't within a minute, or ends before.
-    pub(super) async fn ready(
-        &mut self,
-        http: &reqwest::Client,
-        sample: &Sample,
-    ) -> anyhow::Result<Vec<String>> {
-        let url = format!("{}/readyz", sample.admin());
+    pub(super) async fn ready(&mut self) -> anyhow::Result<Vec<String>> {
+        let (http, readyz) = (self.http.clone(), self.readyz.clone());
         let looking = async {
             loop {
-                if let Some(checks) = look(http, &url).await {
+                if let Some(checks) = look(&http, &readyz).await {
                     return checks;
                 }
                 sleep(PAUSE).await;
             }
         };
-        tokio::select! {
+        let checks = tokio::select! {
             checks = timeout(START_LIMIT, looking) => {
                 checks.with_context(|| format!("staffetta up is not ready after {} s", START_LIMIT.as_secs()))
             }
             failure = self.ended() => Err(failure),
-        }
+        }?;
+        self.ready = true;
+        Ok(checks)
     }
 
     /// Waits for it to end by itself, which it should not.
@@ -186,7 +189,16 @@ impl Gateway {
 
     /// Asks it to stop and waits for the end. Fails unless it drained and said so with a 0. Whoever interrupts again
     /// has it killed.
+    ///
+    /// One that still starts is first let come to the end of that: until then a SIGTERM ends it as it stands, and its
+    /// NATS server goes on writing for a moment.
     pub(super) async fn stop(&mut self, interrupts: &mut Interrupts) -> anyhow::Result<()> {
+        if !self.ready {
+            tokio::select! {
+                _ = timeout(START_PATIENCE, self.ready()) => {}
+                () = interrupts.next() => {}
+            }
+        }
         if let Some(status) = self.child.try_wait()? {
             bail!("staffetta up had ended already ({status})");
         }
@@ -244,6 +256,8 @@ fn staffetta(command: &str, folder: &Path) -> anyhow::Result<Command> {
             staffetta.env_remove(name);
         }
     }
+    // The simulator is reached directly, also where the way to the real Meta leads through a proxy.
+    staffetta.env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
     Ok(staffetta)
 }
 

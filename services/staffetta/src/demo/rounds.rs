@@ -12,7 +12,7 @@ use super::{
     screen::{Arrow, Row, Screen, after, quote, span},
 };
 
-/// All three are over by then, or something is missing.
+/// A round takes no longer, or something is missing.
 const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a sent message goes through.
@@ -20,8 +20,7 @@ const STATES: [&str; 4] = ["accepted", "sent", "delivered", "read"];
 
 /// Runs all three, also when one fails. Fails with what is missing.
 pub(super) async fn run(outside: &Outside<'_>, events: &mut Events, screen: &Screen) -> anyhow::Result<()> {
-    let deadline = Instant::now() + LIMIT;
-    let mut rounds = Rounds { outside, events, screen, deadline, began: Instant::now() };
+    let mut rounds = Rounds { outside, events, screen, began: Instant::now() };
     screen.line("")?;
     screen.lanes()?;
     let mut missing = Vec::new();
@@ -46,7 +45,6 @@ struct Rounds<'a> {
     outside: &'a Outside<'a>,
     events: &'a mut Events,
     screen: &'a Screen,
-    deadline: Instant,
     began: Instant,
 }
 
@@ -61,7 +59,7 @@ impl Rounds<'_> {
             erp: Arrow::Nothing,
             note: "POST /webhooks/meta/meta-main, signed",
         })?;
-        let posted = timeout_at(self.deadline.into(), self.outside.post_webhook(Sample::webhook_body()));
+        let posted = timeout_at(self.deadline(), self.outside.post_webhook(Sample::webhook_body()));
         let Ok(status) = posted.await else { bail!("ingress did not answer") };
         let status = status?;
         let (label, took) = (status.as_u16().to_string(), span(self.began.elapsed()));
@@ -93,9 +91,7 @@ impl Rounds<'_> {
         self.row(Row { erp: Arrow::Right("publish"), whatsapp: Arrow::Nothing, note: SEND_SUBJECT })?;
         self.note(&format!("to Kerry: \"{text}\""))?;
         let storing = async { self.outside.publish(id, &text_command(id, KERRY, text)).await?.await };
-        let Ok(stored) = timeout_at(self.deadline.into(), storing).await else {
-            bail!("NATS did not answer")
-        };
+        let Ok(stored) = timeout_at(self.deadline(), storing).await else { bail!("NATS did not answer") };
         let note = format!("on disk: SEND holds it as number {}", stored?);
         self.row(Row { erp: Arrow::Left("stored"), whatsapp: Arrow::Nothing, note: &note })?;
         self.until_read(id).await
@@ -113,7 +109,7 @@ impl Rounds<'_> {
         })?;
         self.note(&format!("to Kerry: \"{text}\""))?;
         let command = text_command(id, KERRY, text);
-        let Ok(answer) = timeout_at(self.deadline.into(), self.outside.post_message(&command)).await else {
+        let Ok(answer) = timeout_at(self.deadline(), self.outside.post_message(&command)).await else {
             bail!("the API did not answer");
         };
         let (status, message) = answer?;
@@ -125,7 +121,7 @@ impl Rounds<'_> {
 
         let path = format!("/v1/messages/{id}");
         self.row(Row { erp: Arrow::Right("GET"), whatsapp: Arrow::Nothing, note: &path })?;
-        let Ok(state) = timeout_at(self.deadline.into(), self.outside.state(id)).await else {
+        let Ok(state) = timeout_at(self.deadline(), self.outside.state(id)).await else {
             bail!("the API did not answer");
         };
         let state = state?;
@@ -173,7 +169,7 @@ impl Rounds<'_> {
     }
 
     async fn next_event(&mut self, awaited: &str) -> anyhow::Result<Event> {
-        match timeout_at(self.deadline.into(), self.events.next()).await {
+        match timeout_at(self.deadline(), self.events.next()).await {
             Ok(event) => event,
             Err(_) => bail!("{awaited} did not come within {} s", LIMIT.as_secs()),
         }
@@ -181,6 +177,10 @@ impl Rounds<'_> {
 
     fn begin(&mut self) {
         self.began = Instant::now();
+    }
+
+    fn deadline(&self) -> tokio::time::Instant {
+        (self.began + LIMIT).into()
     }
 
     fn row(&self, row: Row<'_>) -> anyhow::Result<()> {

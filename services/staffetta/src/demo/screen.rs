@@ -109,7 +109,7 @@ impl Screen {
     }
 
     fn arrow(&self, arrow: Arrow<'_>) -> String {
-        let dashes = |label: &str| "─".repeat((GAP - 7).saturating_sub(label.chars().count()));
+        let dashes = |label: &str| "─".repeat((GAP - 6).saturating_sub(label.chars().count()));
         match arrow {
             Arrow::Right(label) => {
                 format!(" {} {}► ", self.ink(Ink::Cyan, &format!("─ {label}")), dashes(label))

@@ -24,6 +24,7 @@ const DRAWN_LIVE: Duration = Duration::from_millis(250);
 const DRAWN_PLAIN: Duration = Duration::from_secs(10);
 /// A command without an end after this long is counted as late, and forgotten.
 const LATE: Duration = Duration::from_secs(60);
+const LATE_MICROS: u64 = LATE.as_secs() * 1_000_000;
 /// Most messages of somebody else's that are followed at a time.
 const GUESTS: usize = 100;
 
@@ -48,30 +49,34 @@ impl Totals {
             received: 0,
             events: 0,
             failed: 0,
-            waits: Histogram::new(3).expect("three digits are a valid precision"),
+            // With fixed bounds: one that grows by itself saturates at its first, tiny bound.
+            waits: Histogram::new_with_bounds(1, LATE_MICROS, 3).expect("the bounds are in order"),
         }
     }
 
-    /// One line for the end; nothing to count after the round trips alone.
+    fn waited(&mut self, time: Duration) {
+        self.waits.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    fn p50(&self) -> Option<Duration> {
+        (!self.waits.is_empty()).then(|| Duration::from_micros(self.waits.value_at_quantile(0.5)))
+    }
+
+    /// One line for the end; none after the round trips alone.
     pub(super) fn farewell(&self) -> Option<String> {
+        (self.events > 0).then(|| format!("In all {}.", self.counts()))
+    }
+
+    fn counts(&self) -> String {
         let Self { sent, received, events, failed, .. } = self;
-        let failed = if *failed > 0 { format!(" {failed} commands failed.") } else { String::new() };
-        (*events > 0).then(|| {
-            format!("{sent} messages sent and {received} received, told in {events} events.{failed}")
-        })
+        let failed = if *failed > 0 { format!(" · {failed} failed") } else { String::new() };
+        format!("{sent} sent · {received} received · {events} events{failed}")
     }
 
     fn line(&self) -> String {
-        let Self { sent, received, events, failed, .. } = self;
-        let p50 = match self.waits.len() {
-            0 => "…".to_owned(),
-            _ => span(Duration::from_micros(self.waits.value_at_quantile(0.5))),
-        };
-        let failed = if *failed > 0 { format!(" · {failed} failed") } else { String::new() };
-        format!(
-            "  {sent} sent · {received} received · {events} events{failed} · publish to accepted p50 {p50} · up {}",
-            clock(self.began.elapsed())
-        )
+        let p50 = self.p50().map_or_else(|| "…".to_owned(), span);
+        let up = clock(self.began.elapsed());
+        format!("  {} · publish to accepted p50 {p50} · up {up}", self.counts())
     }
 }
 
@@ -159,10 +164,7 @@ impl Traffic<'_> {
         self.totals.sent += u64::from(accepted);
         if event.subject.starts_with("live-") {
             match self.published.remove(&event.subject) {
-                Some(at) if accepted => {
-                    let waited = event.at.saturating_duration_since(at).as_micros();
-                    self.totals.waits.saturating_record(u64::try_from(waited).unwrap_or(u64::MAX));
-                }
+                Some(at) if accepted => self.totals.waited(event.at.saturating_duration_since(at)),
                 Some(_) => self.totals.failed += 1,
                 None => {}
             }
@@ -209,4 +211,21 @@ impl Traffic<'_> {
 /// Minutes and seconds.
 fn clock(time: Duration) -> String {
     format!("{}:{:02}", time.as_secs() / 60, time.as_secs() % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_median_is_of_the_times_that_were_measured() {
+        let mut totals = Totals::new();
+        assert_eq!(totals.p50(), None);
+        for ms in [9, 12, 400] {
+            totals.waited(Duration::from_millis(ms));
+        }
+        totals.waited(Duration::MAX);
+        totals.waited(Duration::from_millis(1));
+        assert_eq!(span(totals.p50().unwrap()), "12 ms");
+    }
 }

@@ -35,7 +35,7 @@ pub(super) struct Drained {
     /// Arrivals at one number in any sliding second, refused ones too.
     pub(super) worst_second: u64,
     pub(super) refused: u64,
-    /// From before the dispatcher's first send to the empty queue.
+    /// From the dispatcher's start to the empty queue.
     pub(super) cpu: Cpu,
 }
 
@@ -65,7 +65,11 @@ fn drained(load: Load, report: &Report, cpu: Cpu) -> anyhow::Result<Drained> {
         .collect::<anyhow::Result<Vec<_>>>()?;
     for (n, seen) in seen.iter().enumerate() {
         let (wanted, found) = (load.commands_each as u64, seen.accepted);
-        ensure!(found == wanted, "channel {n} sent {found} of {wanted} commands; refused: {:?}", seen.refused);
+        ensure!(
+            found == wanted,
+            "channel {n} sent {found} of {wanted} commands; refused: {:?}",
+            seen.refused
+        );
         let again = seen.duplicates.max(seen.same_message);
         ensure!(again == 0, "channel {n} sent {again} commands again");
         ensure!(seen.not_logged == 0, "the simulator's log was full");
@@ -103,8 +107,12 @@ impl Cpu {
 mod tests {
     use super::*;
 
-    const NO_CPU: Cpu =
-        Cpu { dispatcher: Duration::ZERO, postgres: Duration::ZERO, nats: Duration::ZERO, simulator: Duration::ZERO };
+    const NO_CPU: Cpu = Cpu {
+        dispatcher: Duration::ZERO,
+        postgres: Duration::ZERO,
+        nats: Duration::ZERO,
+        simulator: Duration::ZERO,
+    };
 
     fn report(second_accepted: u64, duplicates: u64) -> Report {
         let seen = |accepted: u64, busy_us: u64, share: f64, duplicates: u64| {
@@ -126,7 +134,10 @@ mod tests {
     fn figures_come_from_every_channel() {
         let drained = drained(LOAD, &report(1_001, 0), NO_CPU).unwrap();
         assert_eq!((drained.accepted, drained.refused, drained.worst_second), (2_002, 2, 200));
-        assert_eq!((drained.per_second, drained.least_used_share, drained.mean_used_share), (400.0, 0.8, 0.9));
+        assert_eq!(
+            (drained.per_second, drained.least_used_share, drained.mean_used_share),
+            (400.0, 0.8, 0.9)
+        );
     }
 
     #[test]

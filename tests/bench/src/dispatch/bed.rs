@@ -107,7 +107,10 @@ impl<'a> Bed<'a> {
     pub(super) fn cpu(&self) -> anyhow::Result<Cpu> {
         let nats = self.nats.process().id().context("nats-server does not run")?;
         Ok(Cpu {
-            dispatcher: self.dispatcher.as_ref().map_or(Ok(Duration::ZERO), |service| machine::cpu(service.pid()))?,
+            dispatcher: self
+                .dispatcher
+                .as_ref()
+                .map_or(Ok(Duration::ZERO), |service| machine::cpu(service.pid()))?,
             postgres: self.database.cpu()?,
             nats: machine::cpu(nats)?,
             simulator: machine::cpu(self.simulator.pid())?,

@@ -24,7 +24,8 @@ impl Database {
     pub(crate) async fn start() -> anyhow::Result<Self> {
         let cluster = Postgres::shared().await?;
         let url = cluster.database().await?.url().to_owned();
-        let postmaster = timeout(QUERY_LIMIT, make_durable(&url)).await.context("PostgreSQL is too slow")??;
+        let postmaster =
+            timeout(QUERY_LIMIT, make_durable(&url)).await.context("PostgreSQL is too slow")??;
         Ok(Self { cluster, postmaster })
     }
 

@@ -125,7 +125,11 @@ impl Provider {
                 "messaging_product": "whatsapp", "to": format!("3934810{n:05}"), "type": "text",
                 "text": { "body": n.to_string() },
             });
-            let request = self.http.post(format!("{}/v24.0/{CLOCK}/messages", self.base)).bearer_auth(TOKEN).json(&body);
+            let request = self
+                .http
+                .post(format!("{}/v24.0/{CLOCK}/messages", self.base))
+                .bearer_auth(TOKEN)
+                .json(&body);
             let before = micros_since(origin);
             let answer = request.send().await.context("sending to the simulator")?;
             let after = micros_since(origin);

@@ -109,7 +109,8 @@ impl Bed {
         span: Span,
     ) -> anyhow::Result<Run> {
         let opened = (0..connections).map(|_| Connection::open(self.address));
-        let opened = timeout(READY_LIMIT, try_join_all(opened)).await.context("connecting took too long")??;
+        let opened =
+            timeout(READY_LIMIT, try_join_all(opened)).await.context("connecting took too long")??;
         let clients = opened.into_iter().enumerate().map(|(first, mut connection)| {
             let mut n = first;
             async move || {
@@ -124,7 +125,8 @@ impl Bed {
         let run = load::drive(clients.collect(), span, &[self.ingress.pid(), self.nats_pid]).await;
         self.ingress.check_running()?;
         let run = run?;
-        let found = timeout(COUNT_LIMIT, self.webhooks_stored()).await.context("counting took too long")??;
+        let found =
+            timeout(COUNT_LIMIT, self.webhooks_stored()).await.context("counting took too long")??;
         ensure!(found >= run.stored, "{} webhooks were answered 200, {found} are on the stream", run.stored);
         self.purge(WEBHOOKS).await?;
         Ok(run)
@@ -156,7 +158,8 @@ impl Bed {
         futures::iter(numbers)
             .map(async |number| {
                 let message = stream.direct_get(number).await.context("reading an envelope")?;
-                let envelope = v1::WebhookEnvelope::decode(message.payload).context("an envelope is broken")?;
+                let envelope =
+                    v1::WebhookEnvelope::decode(message.payload).context("an envelope is broken")?;
                 anyhow::Ok(envelope.webhooks.len() as u64)
             })
             .buffer_unordered(READS)

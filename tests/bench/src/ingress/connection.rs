@@ -76,7 +76,30 @@ impl Answer {
 
 #[cfg(test)]
 mod tests {
+    use tokio::net::TcpListener;
+
     use super::*;
+
+    #[tokio::test]
+    async fn whoever_is_refused_goes_on_even_if_the_connection_is_closed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = async {
+            for status in ["503 Service Unavailable", "200 OK"] {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut request = [0; 4];
+                stream.read_exact(&mut request).await.unwrap();
+                let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        };
+        let client = async {
+            let mut connection = Connection::open(address).await.unwrap();
+            (connection.exchange(b"POST").await.unwrap(), connection.exchange(b"POST").await.unwrap())
+        };
+        let ((), statuses) = tokio::join!(server, client);
+        assert_eq!(statuses, (503, 200));
+    }
 
     #[test]
     fn an_answer_counts_once_it_is_whole() {

@@ -97,7 +97,7 @@ where
             let answer = client().await?;
             tally.borrow_mut().add(answer, start.elapsed());
         }
-        Ok(())
+        anyhow::Ok(())
     });
     let sampling = async {
         sleep(span.warm_up).await;
@@ -105,7 +105,7 @@ where
         tally.borrow_mut().phase = Phase::Measured;
         sleep(span.measured).await;
         tally.borrow_mut().phase = Phase::Over;
-        Ok((before, Sample::take(watched)?))
+        anyhow::Ok((before, Sample::take(watched)?))
     };
     let limit = span.warm_up + span.measured + LAST_ANSWERS;
     let (_, (before, after)) = timeout(limit, try_join(try_join_all(loops), sampling))

@@ -56,10 +56,23 @@ fn generator(runs: &[Run]) -> String {
 
 pub(super) fn print_head(sync: Sync, nats_version: &str) {
     println!("\nnats-server {nats_version}, file storage, sync {}", sync.name());
-    println!("{:>6} {:>4} | {:^71} | {:^52} |", "", "", "webhooks to their 200", "raw publish to its acknowledgement");
+    println!(
+        "{:>6} {:>4} | {:^71} | {:^52} |",
+        "", "", "webhooks to their 200", "raw publish to its acknowledgement"
+    );
     println!(
         "{:>6} {:>4} | {:>8} {PERCENTILES_HEAD} {:>9} {:>9} {:>6} {:>8} | {:>8} {PERCENTILES_HEAD} {:>9} {:>6} | {:>6}",
-        "bytes", "c", "/s", "ingress\u{b5}s", "nats \u{b5}s", "gen", "503", "/s", "nats \u{b5}s", "gen", "ratio"
+        "bytes",
+        "c",
+        "/s",
+        "ingress\u{b5}s",
+        "nats \u{b5}s",
+        "gen",
+        "503",
+        "/s",
+        "nats \u{b5}s",
+        "gen",
+        "ratio"
     );
 }
 
@@ -86,7 +99,9 @@ pub(super) fn print_aims(rows: &[Row]) {
     for aim in aimed.into_iter().flat_map(aims) {
         println!("{aim}");
     }
-    println!("\nmedians of the rounds; gen: how busy the generator's one thread was, ! where it limits the figure");
+    println!(
+        "\nmedians of the rounds; gen: how busy the generator's one thread was, ! where it limits the figure"
+    );
 }
 
 fn aims(row: &Row) -> Vec<Aim> {
