@@ -80,6 +80,7 @@ pub(crate) struct ChannelActor {
     sends: JoinSet<Sent>,
     purge_at: Option<Duration>,
     purging: [bool; 3],
+    over: CancellationToken,
     stopping: bool,
 }
 
@@ -110,6 +111,7 @@ impl ChannelActor {
         channel: &Channel,
         governor: Governor,
         mailbox: Arc<Mailbox>,
+        over: CancellationToken,
     ) -> Self {
         Self {
             shared,
@@ -129,18 +131,19 @@ impl ChannelActor {
             sends: JoinSet::new(),
             purge_at: None,
             purging: [false; 3],
+            over,
             stopping: false,
         }
     }
 
-    /// Works until `stop`, until the lease is lost, or until the channel is no longer this tenant's; then ends what it
+    /// Works until its session is over, until the lease is lost, or until the channel is no longer this tenant's; then ends what it
     /// began. Commands that were not sent stay in the queue. Gives back what the next actor of the channel has to count.
     ///
     /// # Errors
     /// If the ledger has ended under it.
-    pub(crate) async fn run(mut self, stop: CancellationToken) -> anyhow::Result<Governor> {
+    pub(crate) async fn run(mut self) -> anyhow::Result<Governor> {
         let mut registry = self.shared.registry.clone();
-        let lost = self.lease.lost().clone();
+        let (lost, over) = (self.lease.lost().clone(), self.over.clone());
         loop {
             let next = self.pump()?;
             if self.stopping && self.work.is_empty() && self.sends.is_empty() {
@@ -149,7 +152,7 @@ impl ChannelActor {
             }
             let mailbox = Arc::clone(&self.mailbox);
             tokio::select! {
-                () = stop.cancelled(), if !self.stopping => self.stop(),
+                () = over.cancelled(), if !self.stopping => self.stop(),
                 () = lost.cancelled(), if !self.stopping => self.stop(),
                 () = registry.changed(), if !self.stopping => self.registry_changed(),
                 () = mailbox.notify.notified() => self.collect_mail(),

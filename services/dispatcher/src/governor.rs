@@ -18,10 +18,10 @@ const SECOND: Duration = Duration::from_secs(1);
 const SURE: Duration = Duration::from_millis(2);
 /// How long a send counts beyond its second when nothing is known of its way.
 const UNKNOWN: Duration = Duration::from_millis(8);
-/// What lateness may cost on average, for each send: 0.3 % of the limit.
-const LATE_ON_AVERAGE: Duration = Duration::from_millis(3);
+/// What lateness may cost on average, for each send: 0.4 % of the limit.
+const LATE_ON_AVERAGE: Duration = Duration::from_millis(4);
 /// What lateness may cost at once.
-const LATE_AT_MOST: Duration = Duration::from_millis(100);
+const LATE_AT_MOST: Duration = Duration::from_millis(150);
 /// How far the pace may lag behind and catch up.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
@@ -49,26 +49,32 @@ struct Way {
 
 impl Way {
     /// How much later than the quickest this one may have arrived.
-    fn late(&self, written: Duration, stamp: &WriteStamp) -> Option<Duration> {
-        let took = stamp.answered()?.saturating_sub(written);
-        Some(took.saturating_sub(self.quickest?))
+    fn late(&self, stamp: &WriteStamp) -> Option<Duration> {
+        Some(took(stamp)?.saturating_sub(self.quickest?))
     }
 
     /// How long it counts beyond its second.
-    fn extra(&self, written: Duration, stamp: &WriteStamp) -> Duration {
-        self.late(written, stamp).map_or(UNKNOWN, |late| SURE + late.min(self.allowance))
+    fn extra(&self, stamp: &WriteStamp) -> Duration {
+        self.late(stamp).map_or(UNKNOWN, |late| SURE + late.min(self.allowance))
     }
 
     /// Takes note of one that counts no more.
-    fn learn(&mut self, written: Duration, stamp: &WriteStamp) {
-        let spent = self.late(written, stamp).unwrap_or_default().min(self.allowance);
+    fn learn(&mut self, stamp: &WriteStamp) {
+        let spent = self.late(stamp).unwrap_or_default().min(self.allowance);
         self.allowance = (self.allowance - spent + LATE_ON_AVERAGE).min(LATE_AT_MOST);
-        if let Some(answered) = stamp.answered() {
-            let took = answered.saturating_sub(written);
+        if let Some(took) = took(stamp) {
             // What was quickest long ago may not be any more.
             self.quickest =
                 Some(self.quickest.map_or(took, |quickest| took.min(quickest + quickest / 1_000)));
         }
+    }
+}
+
+/// From a request to its answer.
+fn took(stamp: &WriteStamp) -> Option<Duration> {
+    match stamp.written() {
+        Written::At(written) => Some(stamp.answered()?.saturating_sub(written)),
+        Written::Pending | Written::Never => None,
     }
 }
 
@@ -103,11 +109,11 @@ impl Governor {
         if self.log.len() < self.limit {
             return Turn::Now;
         }
-        let Some((granted, front)) = self.log.front() else { return Turn::Now };
-        match front.written() {
-            Written::At(at) => Turn::At(at + SECOND + self.way.extra(at, front)),
-            // The longer it has been waiting, the less often it is looked at.
-            _ => Turn::At(now + (now.saturating_sub(*granted) / 4).clamp(UNWRITTEN.0, UNWRITTEN.1)),
+        let granted = self.log.front().map_or(now, |(granted, _)| *granted);
+        match self.next_place(now) {
+            Some(at) => Turn::At(at),
+            // All wait to be written. The longer the first one has, the less often it is looked at.
+            None => Turn::At(now + (now.saturating_sub(granted) / 4).clamp(UNWRITTEN.0, UNWRITTEN.1)),
         }
     }
 
@@ -138,16 +144,42 @@ impl Governor {
 
     /// Drops what lies before the window, or was never written.
     fn forget(&mut self, now: Duration) {
-        while let Some((_, front)) = self.log.front() {
-            match front.written() {
-                Written::Never => {}
-                Written::At(at) if at + SECOND + self.way.extra(at, front) <= now => {
-                    self.way.learn(at, front)
-                }
-                Written::At(_) | Written::Pending => return,
-            }
-            self.log.pop_front();
+        if self.way.quickest.is_none() {
+            self.way.quickest = self.log.iter().filter_map(|(_, stamp)| took(stamp)).min();
         }
+        // In the order of their grants, and so nearly in that of their writing: one that counts longer keeps its place
+        // and holds up nobody behind it.
+        let mut index = 0;
+        while let Some((_, stamp)) = self.log.get(index) {
+            match stamp.written() {
+                Written::At(at) if at + SECOND > now => return,
+                Written::At(at) if at + SECOND + self.way.extra(stamp) <= now => self.way.learn(stamp),
+                Written::Never => {}
+                Written::At(_) | Written::Pending => {
+                    index += 1;
+                    continue;
+                }
+            }
+            self.log.remove(index);
+        }
+    }
+
+    /// When one of those that count stops counting; `None` if that can't be told yet.
+    fn next_place(&self, now: Duration) -> Option<Duration> {
+        let ends = self.log.iter().map_while(|(_, stamp)| match stamp.written() {
+            // Those behind it were written later, and end later than the earliest before them.
+            Written::At(at) if at + SECOND > now => Some((at + SECOND + self.way.extra(stamp), true)),
+            Written::At(at) => Some((at + SECOND + self.way.extra(stamp), false)),
+            Written::Pending | Written::Never => Some((Duration::MAX, false)),
+        });
+        let mut earliest = Duration::MAX;
+        for (end, last) in ends {
+            earliest = earliest.min(end);
+            if last {
+                break;
+            }
+        }
+        (earliest < Duration::MAX).then_some(earliest)
     }
 }
 

@@ -126,9 +126,10 @@ impl<'a> Session<'a> {
             channel,
             self.rates.take(&lane.channel, channel.rate),
             Arc::clone(&mailbox),
+            over.clone(),
         );
-        let (id, over) = (lane.channel.clone(), over.clone());
-        self.actors.spawn(async move { actor.run(over).await.map(|governor| (id, governor)) });
+        let id = lane.channel.clone();
+        self.actors.spawn(async move { actor.run().await.map(|governor| (id, governor)) });
         self.mailboxes.insert(lane.channel.clone(), (lane.tenant.clone(), mailbox));
     }
 

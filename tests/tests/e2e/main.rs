@@ -46,10 +46,8 @@ fn assert_each_sent_once_in_order(sends: &[SendSeen], commands: &[serde_json::Va
     assert_eq!(got, wanted);
 }
 
-/// Whether no span of a little less than a second holds more sends than a second may.
-///
-/// The arrivals are exact, but a busy machine delays some of them and not the others: a full second of the sender can
-/// show as less than one here. Two senders at once, or a second's worth in one go, are far beyond what this lets pass;
+/// No second holds more sends than the rate, but for what a busy machine does to it: it delays some arrivals by tens of
+/// milliseconds and not the others, so that a full second of the sender can show as a little less here.
 /// `cargo xtask bench dispatch` measures the second itself.
 #[track_caller]
 fn assert_rate_held(sends: &[SendSeen], rate: u32) {
@@ -57,7 +55,7 @@ fn assert_rate_held(sends: &[SendSeen], rate: u32) {
         .windows(usize::try_from(rate).unwrap() + 1)
         .map(|span| span[span.len() - 1].at_us - span[0].at_us);
     let shortest = fullest.min().unwrap();
-    assert!(shortest >= 750_000, "{rate} and one sends arrived within {shortest} µs");
+    assert!(shortest >= 900_000, "{rate} and one sends arrived within {shortest} µs");
 }
 
 /// Commands to some users in turn.

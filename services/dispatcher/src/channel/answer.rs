@@ -18,6 +18,8 @@ use crate::events::{command_event, dead_letter};
 use crate::hold::{Cause, Held, Key};
 use crate::lane::Queued;
 
+/// Code and reason of what the database will not take.
+const UNRECORDABLE: (&str, &str) = ("unrecordable", "the database will not take it");
 /// The first wait for one user who got too much; the reference says 4^X seconds, and one message in six is sure.
 const PAIR_WAIT: Duration = Duration::from_secs(6);
 
@@ -191,10 +193,18 @@ impl ChannelActor {
         self.finish(lane, queued, Settlement::Expired, event, None);
     }
 
-    /// Ends a command that the database will not take: DEAD alone knows of it.
+    /// Ends a command that the database will not take; perhaps it takes that much.
     pub(super) fn give_up(&mut self, lane: Lane, queued: Queued) {
-        let letter = self.letter(lane, &queued, "unrecordable", "the database will not take it".into());
-        self.lanes[lane as usize].done(&queued);
+        let (code, reason) = UNRECORDABLE;
+        let letter = self.letter(lane, &queued, code, reason.into());
+        let event = self.event(&queued, EventType::CommandFailed, json!({ "code": code, "reason": reason }));
+        self.finish(lane, queued, Settlement::Failed(reason.into()), event, Some(letter));
+    }
+
+    /// Leaves the end of a command, which the database will not take, to DEAD alone.
+    pub(super) fn bury(&mut self, lane: Lane, queued: &Queued) {
+        let (code, reason) = UNRECORDABLE;
+        let letter = self.letter(lane, queued, code, reason.into());
         let (settler, sequence) = (self.settler(), queued.sequence());
         self.work
             .push(Box::pin(async move { Done::Settled(vec![settler.bury(lane, sequence, letter).await]) }));

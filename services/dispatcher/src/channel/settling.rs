@@ -7,6 +7,7 @@ use staffetta_domain::{CommandId, Lane, TenantId};
 use staffetta_outbox::DeadLetters;
 use staffetta_store::{CommandRecord, Outcome};
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::{ChannelActor, Done};
@@ -39,7 +40,7 @@ enum Written {
     Yes,
     /// The database will never take it.
     Refused,
-    /// The lease was lost before it could be: the next owner reads the command again.
+    /// The lease was lost, or the process stopped, before it could be: the next owner reads the command again.
     No,
 }
 
@@ -56,6 +57,7 @@ pub(super) struct Settler {
     ledger: Ledger,
     dead: DeadLetters,
     lease: Lease,
+    over: CancellationToken,
 }
 
 /// Pause before what could not be read or written is tried again.
@@ -87,7 +89,7 @@ impl Settler {
         Settled { lane, sequence, written: Ok(written), then: Then::Close(None) }
     }
 
-    /// How far the commands have come; `None` once the lease is lost.
+    /// How far the commands have come; `None` once the lease is lost or the process stops.
     pub(super) async fn standing(
         &self,
         keys: &[(TenantId, CommandId)],
@@ -103,7 +105,7 @@ impl Settler {
         }
     }
 
-    /// Whether the letter is on DEAD: it is tried until the lease is lost.
+    /// Whether the letter is on DEAD: it is tried until the lease is lost or the process stops.
     async fn write(&self, letter: &DeadLetter) -> bool {
         while let Err(error) = self.dead.write(letter).await {
             error!(error = &error as &dyn std::error::Error, id = %letter.id, "a dead letter waits for NATS");
@@ -114,14 +116,24 @@ impl Settler {
         true
     }
 
+    /// `None` if nobody should try again here: the command is still in the queue, and the next owner reads it.
     async fn pause(&self) -> Option<()> {
-        self.lease.lost().run_until_cancelled(sleep(AGAIN)).await
+        tokio::select! {
+            () = self.lease.lost().cancelled() => None,
+            () = self.over.cancelled() => None,
+            () = sleep(AGAIN) => Some(()),
+        }
     }
 }
 
 impl ChannelActor {
     pub(super) fn settler(&self) -> Settler {
-        Settler { ledger: self.ledger.clone(), dead: self.shared.dead.clone(), lease: self.lease.clone() }
+        Settler {
+            ledger: self.ledger.clone(),
+            dead: self.shared.dead.clone(),
+            lease: self.lease.clone(),
+            over: self.over.clone(),
+        }
     }
 
     /// Writes the end of a command or of a try, and does `then` once it is written.
@@ -146,9 +158,8 @@ impl ChannelActor {
             (Written::Yes, Then::Close(_)) | (Written::Refused, Then::Close(None)) => {
                 self.close(lane, sequence)
             }
-            (Written::Refused, Then::Close(Some(queued)) | Then::Again(queued, _)) => {
-                self.give_up(lane, queued)
-            }
+            (Written::Refused, Then::Close(Some(queued))) => self.bury(lane, &queued),
+            (Written::Refused, Then::Again(queued, _)) => self.give_up(lane, queued),
             (Written::Yes, Then::Again(queued, until)) if until <= boot_time() => {
                 self.lanes[lane as usize].again(&queued);
             }

@@ -178,10 +178,12 @@ impl World {
         let store = store(&database_url).await;
         store.migrate().await.unwrap();
         let bus = Bus::connect(nats.url(), "test").await.unwrap();
-        let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 30, lane_max_commands: 100_000 };
-        bus.set_up_streams(&retention).await.unwrap();
+        set_up_streams(&bus).await;
         let stream = bus.jetstream().get_stream("EVENTS").await.unwrap();
-        let events = stream.create_consumer(pull::Config::default()).await.unwrap();
+        let events = stream
+            .create_consumer(pull::Config { inactive_threshold: LIMIT * 4, ..pull::Config::default() })
+            .await
+            .unwrap();
         let number = |id: &str, token: &str| SimChannel {
             phone_number_id: id.into(),
             access_token: token.into(),
@@ -408,7 +410,12 @@ impl World {
     }
 }
 
-pub(crate) async fn store(url: &str) -> Store {
+pub(crate) async fn set_up_streams(bus: &Bus) {
+    let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 30, lane_max_commands: 100_000 };
+    bus.set_up_streams(&retention).await.unwrap();
+}
+
+async fn store(url: &str) -> Store {
     let options = StoreOptions { timeout: Duration::from_secs(3), ..StoreOptions::default() };
     Store::connect(url, &options).await.unwrap()
 }

@@ -4,7 +4,8 @@ use staffetta_domain::CommandState;
 use staffetta_simulator::{Fault, FaultKind};
 
 use crate::harness::{
-    ANNA, NUMBER, RegistryText, Setup, Storage, World, assert_once_in_order, assert_rate, text, texts,
+    ANNA, NUMBER, RegistryText, Setup, Storage, World, assert_once_in_order, assert_rate, set_up_streams,
+    text, texts,
 };
 
 fn setup(storage: Storage) -> Setup {
@@ -142,5 +143,29 @@ async fn commands_that_come_one_by_one_are_sent() {
         world.sent(n + 1).await;
     }
     world.settled().await;
+    dispatcher.stop().await;
+}
+
+#[tokio::test]
+async fn a_command_whose_letter_cannot_be_written_stays_in_the_queue() {
+    let (world, dispatcher) = World::start(Setup::default()).await;
+    world.bus.jetstream().delete_stream("DEAD").await.unwrap();
+    world.send("normal", &serde_json::json!({ "id": "wrong" })).await;
+    world.error(131_026, 1);
+    world.send("normal", &text("refused", ANNA)).await;
+    world.send("normal", &text("after", ANNA)).await;
+    world.told("accepted", &["after"]).await;
+    dispatcher.stop().await;
+    assert!(world.told("rejected", &[]).await.is_empty());
+    assert_eq!(world.waiting().await, 3);
+
+    set_up_streams(&world.bus).await;
+    let record = world.record("refused").await.unwrap();
+    assert_eq!(record.state, staffetta_domain::CommandState::Sending);
+    let dispatcher = world.dispatcher().await;
+    world.told("rejected", &["wrong"]).await;
+    // Nobody wrote how it ended.
+    world.told("in_doubt", &["refused"]).await;
+    assert_eq!(world.reasons().await, ["invalid_command"]);
     dispatcher.stop().await;
 }
