@@ -15,6 +15,7 @@ mod rates;
 mod session;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -36,6 +37,7 @@ use session::Session;
 /// The service.
 #[derive(Debug)]
 pub struct Dispatcher {
+    running: Arc<AtomicBool>,
     lease: LeaseHolder,
     shared: Shared,
     announcer: Announcer,
@@ -67,7 +69,8 @@ const LEASE: &str = "send.0";
 const LAST_WORDS: Duration = Duration::from_secs(25);
 
 impl Dispatcher {
-    /// Prepares the service. Nothing is sent before [`run`](Self::run).
+    /// Prepares the service. Nothing is sent before [`run`](Self::run). Adds the check `dispatcher` to `health`: it
+    /// passes while the service runs, as owner or standing by, and NATS is there.
     ///
     /// # Errors
     /// If the leases' bucket is not set up, or TLS can't be.
@@ -77,7 +80,7 @@ impl Dispatcher {
         bus: Bus,
         registry: RegistryView,
         store: Store,
-        _health: &Health,
+        health: &Health,
     ) -> anyhow::Result<Self> {
         let request_timeout = Duration::from_millis(config.request_timeout_ms);
         let provider = CloudApi::new(&graph.base_url, &graph.version, request_timeout)
@@ -101,7 +104,10 @@ impl Dispatcher {
             metrics: channel::Metrics::new(),
             bus: bus.clone(),
         };
-        Ok(Self { lease, shared, announcer: Announcer::new(bus, registry, store.clone()), store })
+        let running = Arc::<AtomicBool>::default();
+        let (probe, connection) = (Arc::clone(&running), bus.clone());
+        health.add("dispatcher", move || probe.load(Ordering::Relaxed) && connection.is_connected());
+        Ok(Self { running, lease, shared, announcer: Announcer::new(bus, registry, store.clone()), store })
     }
 
     /// Owns SEND whenever it is this process's turn, until `stop`; then finishes what was begun and gives SEND back.
@@ -109,6 +115,8 @@ impl Dispatcher {
     /// # Errors
     /// If a part of it died. What was begun is then settled by the next owner.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        self.running.store(true, Ordering::Relaxed);
+        let running = Arc::clone(&self.running);
         let stop = stop.child_token();
         let abandon = CancellationToken::new();
         let (ledger, writing) = Ledger::new(self.store, self.announcer.clone(), abandon.clone());
@@ -126,7 +134,7 @@ impl Dispatcher {
         tokio::pin!(all);
         tokio::select! {
             ended = &mut all => return ended,
-            () = stop.cancelled() => {}
+            () = stop.cancelled() => running.store(false, Ordering::Relaxed),
         }
         match timeout(LAST_WORDS, &mut all).await {
             Ok(ended) => ended,
