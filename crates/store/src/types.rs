@@ -111,6 +111,9 @@ pub struct Outcome {
     pub lane: Lane,
     /// The command.
     pub id: CommandId,
+    /// Who says so. What an owner says that another one has followed does not count, but for an acceptance: that is a
+    /// fact, whoever learns of it.
+    pub epoch: i64,
     /// The recipient's number or business-scoped id, if it could be read.
     pub user: Option<String>,
     /// Now.

@@ -121,6 +121,7 @@ impl Orphans {
             channel: lane.channel.clone(),
             lane: lane.lane,
             id: id.clone(),
+            epoch: self.lease.epoch(),
             user: None,
             at,
             settlement,

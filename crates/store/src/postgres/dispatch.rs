@@ -124,13 +124,15 @@ impl Postgres {
              ), ended AS MATERIALIZED (
                  SELECT *
                  FROM unnest($10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
-                             $16::text[], $17::timestamptz[], $18::timestamptz[], $19::bool[], $20::text[])
+                             $16::text[], $17::timestamptz[], $18::timestamptz[], $19::bool[], $20::text[],
+                             $21::bigint[])
                      WITH ORDINALITY
-                     AS o (tenant, id, channel, user_key, state, wamid, reason, claimed_at, at, postponed, lane, n)
+                     AS o (tenant, id, channel, user_key, state, wamid, reason, claimed_at, at, postponed, lane, epoch,
+                           n)
              ), moved AS (
-                 INSERT INTO commands AS c (tenant, id, channel, lane, user_key, state, wamid, reason, claimed_at,
-                                            created_at, updated_at)
-                 SELECT tenant, id, channel, lane, user_key, state, wamid, reason, claimed_at, at, at
+                 INSERT INTO commands AS c (tenant, id, channel, lane, user_key, state, epoch, wamid, reason,
+                                            claimed_at, created_at, updated_at)
+                 SELECT tenant, id, channel, lane, user_key, state, epoch, wamid, reason, claimed_at, at, at
                  FROM ended
                  ORDER BY n
                  ON CONFLICT (tenant, id) DO UPDATE SET
@@ -144,6 +146,7 @@ impl Postgres {
                      claimed_at = COALESCE(c.claimed_at, excluded.claimed_at),
                      updated_at = excluded.updated_at
                  WHERE c.state IN ('queued', 'sending', 'in_doubt')
+                     AND (c.epoch <= excluded.epoch OR excluded.state = 'accepted')
                  RETURNING c.tenant, c.id, c.callback_data
              ), told AS (
                  INSERT INTO events (seq, id, tenant, channel, type, subject, time, data, command_id, callback_data,
@@ -163,8 +166,8 @@ impl Postgres {
                  SELECT u.channel, u.wamid, u.tenant, u.direction, COALESCE(u.user_key, c.user_key),
                         COALESCE(u.kind, c.kind), COALESCE(u.content, c.content), u.state, u.command_id,
                         u.provider_time, $9, $9
-                 FROM unnest($21::text[], $22::text[], $23::text[], $24::text[], $25::text[], $26::text[],
-                             $27::text[], $28::smallint[], $29::text[], $30::timestamptz[]) WITH ORDINALITY
+                 FROM unnest($22::text[], $23::text[], $24::text[], $25::text[], $26::text[], $27::text[],
+                             $28::text[], $29::smallint[], $30::text[], $31::timestamptz[]) WITH ORDINALITY
                      AS u (channel, wamid, tenant, direction, user_key, kind, content, state, command_id,
                            provider_time, n)
                  LEFT JOIN commands c ON c.tenant = u.tenant AND c.id = u.command_id
@@ -194,7 +197,8 @@ impl Postgres {
             .bind(column(&batch.rows, |row| row.claimed()))
             .bind(column(&batch.rows, |row| row.at()))
             .bind(column(&batch.rows, |row| row.postponed()))
-            .bind(column(&batch.rows, |row| row.outcome.lane.as_str()));
+            .bind(column(&batch.rows, |row| row.outcome.lane.as_str()))
+            .bind(column(&batch.rows, |row| row.outcome.epoch));
         let told = bind_messages(statement, &batch.messages).fetch_all(&self.pool).await?;
         Ok(announcements(&batch.events, told))
     }

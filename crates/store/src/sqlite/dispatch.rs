@@ -137,9 +137,9 @@ async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<
 /// Whether the command was still open: the outcome is its own now.
 async fn settle(connection: &mut SqliteConnection, row: &OutcomeRow<'_>) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "INSERT INTO commands (tenant, id, channel, lane, user_key, state, wamid, reason, claimed_at, created_at,
-                               updated_at)
-         VALUES (?1, ?2, ?3, ?11, ?4, ?5, ?6, ?7, ?8, ?9, ?9)
+        "INSERT INTO commands (tenant, id, channel, lane, user_key, state, epoch, wamid, reason, claimed_at,
+                               created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?11, ?4, ?5, ?12, ?6, ?7, ?8, ?9, ?9)
          ON CONFLICT (tenant, id) DO UPDATE SET
              state = excluded.state,
              attempt = CASE WHEN ?10 THEN max(commands.attempt - 1, 0) ELSE commands.attempt END,
@@ -148,7 +148,8 @@ async fn settle(connection: &mut SqliteConnection, row: &OutcomeRow<'_>) -> Resu
              reason = excluded.reason,
              claimed_at = COALESCE(commands.claimed_at, excluded.claimed_at),
              updated_at = excluded.updated_at
-         WHERE commands.state IN ('queued', 'sending', 'in_doubt')",
+         WHERE commands.state IN ('queued', 'sending', 'in_doubt')
+             AND (commands.epoch <= excluded.epoch OR excluded.state = 'accepted')",
     )
     .bind(row.outcome.tenant.as_str())
     .bind(row.outcome.id.as_str())
@@ -161,6 +162,7 @@ async fn settle(connection: &mut SqliteConnection, row: &OutcomeRow<'_>) -> Resu
     .bind(row.at())
     .bind(row.postponed())
     .bind(row.outcome.lane.as_str())
+    .bind(row.outcome.epoch)
     .execute(connection)
     .await?;
     Ok(done.rows_affected() > 0)

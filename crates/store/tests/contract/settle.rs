@@ -1,11 +1,12 @@
 //! What the dispatcher relies on after it sent.
 
 use staffetta_domain::{CommandState, MessageState};
-use staffetta_store::{Claimed, Settlement, Store};
+use staffetta_store::{Claimed, Outcome, Settlement, Store};
 
 use crate::support::{self, at, claim, command, on_both, outcome, proof, status, taken, told};
 
 on_both!(
+    an_owner_that_was_followed_is_not_heard,
     an_answer_is_told_once,
     each_end_is_told_with_its_callback,
     an_answer_after_its_status_tells_nothing,
@@ -158,4 +159,17 @@ async fn a_sent_message_has_its_commands_content_on_postgres() {
     send_three(&store).await;
     let pool = sqlx::PgPool::connect(&url).await.unwrap();
     check_three(&sqlx::query_as(KEPT).fetch_all(&pool).await.unwrap());
+}
+
+async fn an_owner_that_was_followed_is_not_heard(store: Store) {
+    store.claim(&[claim("c-1", 1)]).await.unwrap();
+    store.claim(&[claim("c-1", 2)]).await.unwrap();
+    let said = |settlement| Outcome { epoch: 1, ..outcome("c-1", settlement) };
+    for settlement in [Settlement::Postponed("unsent".into()), Settlement::Failed("refused".into())] {
+        assert_eq!(told(&store.settle(&[said(settlement)]).await.unwrap()), []);
+        assert_eq!(command(&store, "c-1").await.state, CommandState::InDoubt);
+    }
+    // But an acceptance is a fact.
+    let accepted = said(Settlement::Accepted("wamid.A".parse().unwrap()));
+    assert_eq!(told(&store.settle(&[accepted]).await.unwrap()), [("command.accepted", "c-1")]);
 }

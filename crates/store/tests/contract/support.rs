@@ -183,6 +183,7 @@ pub(crate) fn outcome(command: &str, settlement: Settlement) -> Outcome {
         channel: channel(),
         lane: Lane::Urgent,
         id: id(command),
+        epoch: 1_000,
         user: Some("393481213456".into()),
         at: at(100),
         settlement,

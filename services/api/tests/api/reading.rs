@@ -107,6 +107,7 @@ async fn settle(gateway: &Gateway, id: &str, settlement: Settlement) {
         tenant: "acme".parse().unwrap(),
         channel: "acme-orders".parse().unwrap(),
         id: id.parse().unwrap(),
+        epoch: 1,
         lane: Lane::Urgent,
         user: Some("393481213456".into()),
         at: Timestamp::now(),

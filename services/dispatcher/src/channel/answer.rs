@@ -251,7 +251,8 @@ impl ChannelActor {
         event: Option<Event>,
     ) -> Outcome {
         let (tenant, channel) = (self.tenant.clone(), self.id.clone());
-        Outcome { tenant, channel, lane, id: id.clone(), user, at: Timestamp::now(), settlement, event }
+        let (epoch, at) = (self.lease.epoch(), Timestamp::now());
+        Outcome { tenant, channel, lane, id: id.clone(), epoch, user, at, settlement, event }
     }
 
     /// Tells the tenant that its channel stopped, or sends again.
