@@ -14,10 +14,6 @@ use staffetta_runtime::{Config, telemetry};
 
 use crate::parts::Part;
 
-/// Most of what a webhook costs beyond its signature is small allocations; see docs/benchmarks.md.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// The gateway between ERP systems and the WhatsApp Business Platform.
 #[derive(Debug, Parser)]
 #[command(name = "staffetta", version, about, disable_help_subcommand = true)]
