@@ -5,8 +5,10 @@ mod record;
 
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::Timestamp;
+use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
@@ -14,6 +16,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions as _, Transaction};
 use staffetta_domain::{CommandId, TenantId};
+use tokio::time::sleep;
 
 use crate::moment::Moment;
 use crate::records::{CommandRow, EventRecord, in_order};
@@ -22,6 +25,29 @@ use crate::types::{Announcement, CommandRecord, StoreError, StoreOptions};
 
 /// Connections for reading. They never wait for the writer.
 const READERS: u32 = 4;
+
+/// Pause before a database that another process is just making, or closing, is opened again.
+const BUSY: Duration = Duration::from_millis(10);
+/// What SQLite says of such a database, its variants in the higher bits.
+const SQLITE_BUSY: i32 = 5;
+
+/// Opens a pool, again and again while the database is busy: turning the write-ahead log on does not wait for others by
+/// itself. Who calls this has a time limit.
+async fn open<F>(connect: impl Fn() -> F) -> Result<SqlitePool, sqlx::Error>
+where
+    F: Future<Output = Result<SqlitePool, sqlx::Error>>,
+{
+    loop {
+        match connect().await {
+            Err(sqlx::Error::Database(error)) if is_busy(error.as_ref()) => sleep(BUSY).await,
+            opened => return opened,
+        }
+    }
+}
+
+fn is_busy(error: &dyn DatabaseError) -> bool {
+    error.code().and_then(|code| code.parse::<i32>().ok()).is_some_and(|code| code & 0xff == SQLITE_BUSY)
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Sqlite {
@@ -52,11 +78,12 @@ impl Sqlite {
                 .max_lifetime(None)
                 .test_before_acquire(false)
         };
-        let writer = pool().max_connections(1).connect_with(connect.clone()).await?;
+        let writer = open(|| pool().max_connections(1).connect_with(connect.clone())).await?;
         let readers = if in_memory {
             writer.clone()
         } else {
-            pool().max_connections(READERS).connect_with(connect.create_if_missing(false)).await?
+            let connect = connect.create_if_missing(false);
+            open(|| pool().max_connections(READERS).connect_with(connect.clone())).await?
         };
         Ok(Self { writer, readers })
     }
