@@ -166,16 +166,12 @@ impl Governor {
 
     /// When one of those that count stops counting; `None` if that can't be told yet.
     fn next_place(&self, now: Duration) -> Option<Duration> {
-        let ends = self.log.iter().map_while(|(_, stamp)| match stamp.written() {
-            // Those behind it were written later, and end later than the earliest before them.
-            Written::At(at) if at + SECOND > now => Some((at + SECOND + self.way.extra(stamp), true)),
-            Written::At(at) => Some((at + SECOND + self.way.extra(stamp), false)),
-            Written::Pending | Written::Never => Some((Duration::MAX, false)),
-        });
         let mut earliest = Duration::MAX;
-        for (end, last) in ends {
-            earliest = earliest.min(end);
-            if last {
+        for (_, stamp) in &self.log {
+            let Written::At(at) = stamp.written() else { continue };
+            earliest = earliest.min(at + SECOND + self.way.extra(stamp));
+            if at + SECOND > now {
+                // Those behind it were written later, and end later than the earliest up to here.
                 break;
             }
         }

@@ -5,7 +5,7 @@ use staffetta_simulator::Detail;
 use staffetta_testkit::until;
 use staffetta_tests::{Installation, LIMIT, ORDERS, RegistryText, Setup, message, webhook};
 
-use crate::{all, assert_each_sent_once_in_order, commands, only};
+use crate::{commands, each_told_and_sent_once};
 
 #[tokio::test]
 async fn sigterm_finishes_what_was_begun_and_leaves_the_rest_in_the_queue() {
@@ -29,15 +29,6 @@ async fn sigterm_finishes_what_was_begun_and_leaves_the_rest_in_the_queue() {
     assert!(streams.waiting("SEND").await.unwrap() > 0, "the end came too late to show anything");
     up.start().await.unwrap();
 
-    let mut wanted = all("command.accepted", &commands);
-    wanted.extend(webhooks.into_iter().map(|wamid| ("message.received", wamid)));
-    staffetta.told(&streams, &wanted).await.unwrap();
-    staffetta.settled(&streams).await.unwrap();
-    let events = streams.events().await.unwrap();
-    for (kind, subject) in &wanted {
-        only(&events, kind, subject);
-    }
+    let events = each_told_and_sent_once(&staffetta, &streams, &commands, webhooks).await;
     assert!(!events.iter().any(|event| event.kind == "command.in_doubt"));
-    assert_each_sent_once_in_order(&staffetta.sends(ORDERS), &commands);
-    assert_eq!(streams.dead().await.unwrap(), []);
 }

@@ -21,7 +21,7 @@ mod token;
 use std::collections::BTreeMap;
 
 use staffetta_simulator::SendSeen;
-use staffetta_tests::SeenEvent;
+use staffetta_tests::{Installation, ORDERS, SeenEvent, Streams};
 
 /// The only event of this type about this wamid or command.
 #[track_caller]
@@ -44,6 +44,27 @@ fn assert_each_sent_once_in_order(sends: &[SendSeen], commands: &[serde_json::Va
         got.entry(send.to.clone()).or_default().push(send.text.clone().unwrap());
     }
     assert_eq!(got, wanted);
+}
+
+/// Waits until each command is accepted and each webhook told; then nothing of them is left, was told twice, was sent
+/// twice or out of order, or died. Gives back all events.
+async fn each_told_and_sent_once(
+    staffetta: &Installation,
+    streams: &Streams,
+    commands: &[serde_json::Value],
+    webhooks: Vec<String>,
+) -> Vec<SeenEvent> {
+    let mut wanted = all("command.accepted", commands);
+    wanted.extend(webhooks.into_iter().map(|wamid| ("message.received", wamid)));
+    staffetta.told(streams, &wanted).await.unwrap();
+    staffetta.settled(streams).await.unwrap();
+    let events = streams.events().await.unwrap();
+    for (kind, subject) in &wanted {
+        only(&events, kind, subject);
+    }
+    assert_each_sent_once_in_order(&staffetta.sends(ORDERS), commands);
+    assert_eq!(streams.dead().await.unwrap(), []);
+    events
 }
 
 /// No second holds more sends than the rate, but for what a busy machine does to it: it delays some arrivals by tens of

@@ -10,7 +10,7 @@ use staffetta_tests::{Installation, LIMIT, Meta, ORDERS, Setup, Storage, Tenant,
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-use crate::{all, assert_each_sent_once_in_order, only};
+use crate::each_told_and_sent_once;
 
 /// Meta's connections.
 const POSTERS: usize = 6;
@@ -62,16 +62,7 @@ async fn a_killed_nats_that_comes_back_has_lost_nothing() {
 
     let commands = promised.commands.lock().unwrap().clone();
     let webhooks = promised.webhooks.lock().unwrap().clone();
-    let mut wanted = all("command.accepted", &commands);
-    wanted.extend(webhooks.into_iter().map(|wamid| ("message.received", wamid)));
-    staffetta.told(&streams, &wanted).await.unwrap();
-    staffetta.settled(&streams).await.unwrap();
-    let events = streams.events().await.unwrap();
-    for (kind, subject) in &wanted {
-        only(&events, kind, subject);
-    }
-    assert_each_sent_once_in_order(&staffetta.sends(ORDERS), &commands);
-    assert_eq!(streams.dead().await.unwrap(), []);
+    each_told_and_sent_once(&staffetta, &streams, &commands, webhooks).await;
     assert!(up.is_ready().await);
     up.stop().await.unwrap();
 }
