@@ -17,6 +17,8 @@ pub(crate) enum Bench {
     Ingress,
     /// Commands through the dispatcher to the simulator
     Dispatch,
+    /// A backlog of webhooks through the recorder, beside raw inserts of the same rows
+    Record,
     /// Memory at rest
     Idle,
 }
@@ -26,6 +28,7 @@ impl Bench {
         match self {
             Self::Ingress => "ingress",
             Self::Dispatch => "dispatch",
+            Self::Record => "record",
             Self::Idle => "idle",
         }
     }

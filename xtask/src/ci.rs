@@ -6,20 +6,23 @@ use std::{
 };
 
 use crate::{
-    test, tools,
+    fuzz, test, tools,
     workspace::{Workspace, exit_code, run},
 };
 
 type Step = fn(&Workspace) -> anyhow::Result<ExitCode>;
 
 /// The quick ones first.
-const STEPS: [(&str, Step); 5] = [
+const STEPS: [(&str, Step); 6] = [
     ("format", format),
     ("supply chain", supply_chain),
     ("advisories", advisories),
     ("lints", lints),
     ("tests", |workspace| test::run_all(workspace, &[])),
+    ("fuzz", |workspace| fuzz::look_for(workspace, FUZZ_SECONDS)),
 ];
+
+const FUZZ_SECONDS: u32 = 30;
 
 /// A snapshot of the advisories and a script that checks against it, for machines that can't reach the live database.
 const ADVISORY_SNAPSHOT: &str = "../shared/advisories/check";

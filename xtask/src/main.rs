@@ -8,6 +8,7 @@ mod workspace;
 mod bench;
 mod ci;
 mod demo;
+mod fuzz;
 mod test;
 mod tools;
 
@@ -51,7 +52,13 @@ enum Command {
         #[arg(last = true)]
         args: Vec<String>,
     },
-    /// Check format, lints and supply chain, then run every test
+    /// Look for bodies that the parser of webhooks cannot take; each is kept as a regression test
+    Fuzz {
+        /// How long to look
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
+    /// Check format, lints and supply chain, run every test, and fuzz for a while
     Ci,
     /// Get what is missing and print it as shell variables: `eval "$(cargo xtask tools)"`
     Tools,
@@ -64,6 +71,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Demo { once } => demo::build_and_run(&workspace, if once { &["--once"] } else { &[] }),
         Command::Test { args } => test::run_all(&workspace, &args),
         Command::Bench { bench, args } => bench::run_one(&workspace, bench, &args),
+        Command::Fuzz { seconds } => fuzz::look_for(&workspace, seconds),
         Command::Ci => ci::run_steps(&workspace),
         Command::Tools => {
             print!("{}", Tools::get(&workspace)?);

@@ -4,9 +4,9 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use jiff::Timestamp;
 use prost::Message as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 use staffetta_domain::{
-    ChannelId, CommandFields, Event, EventId, EventType, InvalidCommand, Object, TenantId,
+    ChannelId, CommandFields, CommandId, Event, EventId, EventType, InvalidCommand, Object, TenantId,
 };
 use staffetta_proto::json::{from_list, from_struct, from_timestamp, to_list, to_struct, to_timestamp};
 use staffetta_proto::v1;
@@ -41,11 +41,15 @@ impl Encoding {
                 .first()
                 .cloned()
         });
-        match named {
-            Some(value) if value.as_str().trim().to_ascii_lowercase().starts_with("application/json") => {
-                Self::Json
-            }
-            _ => Self::Protobuf,
+        named.map_or(Self::Protobuf, |value| Self::of_content_type(value.as_str()))
+    }
+
+    /// What a `Content-Type` says: JSON where it names it, Protocol Buffers otherwise.
+    pub(crate) fn of_content_type(named: &str) -> Self {
+        if named.trim().to_ascii_lowercase().starts_with("application/json") {
+            Self::Json
+        } else {
+            Self::Protobuf
         }
     }
 }
@@ -158,6 +162,19 @@ pub fn encode_command(fields: &CommandFields) -> Bytes {
     command.encode_to_vec().into()
 }
 
+/// An event as a JSON document.
+#[derive(serde::Serialize)]
+struct EventDocument<'a> {
+    specversion: &'static str,
+    id: &'a str,
+    source: String,
+    r#type: &'static str,
+    time: String,
+    subject: &'a str,
+    datacontenttype: &'static str,
+    data: &'a Object,
+}
+
 /// An event's headers and payload: CloudEvents attributes in `ce-…`, and the whole event as its tenant reads it.
 pub fn event_message(event: &Event, encoding: Encoding) -> (HeaderMap, Bytes) {
     let mut headers = HeaderMap::new();
@@ -171,19 +188,26 @@ pub fn event_message(event: &Event, encoding: Encoding) -> (HeaderMap, Bytes) {
     if !event.subject.contains(['\r', '\n']) {
         headers.insert("ce-subject", event.subject.as_str());
     }
+    // CloudEvents' own extensions for the order within a partition.
+    if let (Some(Value::String(conversation)), Some(sequence)) =
+        (event.data.get("conversation_id"), event.data.get("sequence").and_then(Value::as_i64))
+    {
+        headers.insert("ce-partitionkey", conversation.as_str());
+        headers.insert("ce-sequence", sequence.to_string().as_str());
+    }
     let payload = match encoding {
         Encoding::Json => {
-            let document = json!({
-                "specversion": "1.0",
-                "id": event.id.as_str(),
-                "source": event.source(),
-                "type": event.kind.as_str(),
-                "time": event.time.to_string(),
-                "subject": event.subject,
-                "datacontenttype": "application/json",
-                "data": event.data,
-            });
-            document.to_string().into()
+            let document = EventDocument {
+                specversion: "1.0",
+                id: event.id.as_str(),
+                source: event.source(),
+                r#type: event.kind.as_str(),
+                time: event.time.to_string(),
+                subject: &event.subject,
+                datacontenttype: "application/json",
+                data: &event.data,
+            };
+            serde_json::to_vec(&document).expect("an object of JSON values is JSON").into()
         }
         Encoding::Protobuf => v1::Event {
             id: event.id.as_str().into(),
@@ -263,6 +287,27 @@ pub struct DeadLetter {
     pub payload: Bytes,
     /// When it was given up.
     pub time: Timestamp,
+    /// What the payload was, as a replay must know it.
+    pub origin: Origin,
+}
+
+/// What the payload of a dead letter was.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Origin {
+    /// A command of this id, which need not stand in the payload.
+    Command(CommandId),
+    /// A webhook's body, or a part of one.
+    Webhook {
+        /// Who sent it.
+        provider: v1::Provider,
+        /// The app for Meta; the channel for the other providers.
+        source: String,
+        /// How the payload is written.
+        encoding: v1::BodyEncoding,
+    },
+    /// Something else.
+    #[default]
+    Other,
 }
 
 /// A dead letter's headers and payload.
@@ -270,7 +315,7 @@ pub fn dead_letter_message(letter: &DeadLetter) -> (HeaderMap, Bytes) {
     let mut headers = HeaderMap::new();
     headers.insert("Content-Type", Encoding::Protobuf.content_type());
     headers.insert("Staffetta-Reason", letter.reason);
-    let payload = v1::DeadLetter {
+    let mut document = v1::DeadLetter {
         id: letter.id.as_str().into(),
         service: letter.service.into(),
         tenant: letter.tenant.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -281,8 +326,18 @@ pub fn dead_letter_message(letter: &DeadLetter) -> (HeaderMap, Bytes) {
         content_type: letter.encoding.content_type().into(),
         payload: letter.payload.clone(),
         time: Some(to_timestamp(letter.time)),
+        ..v1::DeadLetter::default()
     };
-    (headers, payload.encode_to_vec().into())
+    match &letter.origin {
+        Origin::Command(id) => document.command = id.to_string(),
+        Origin::Webhook { provider, source, encoding } => {
+            document.set_provider(*provider);
+            document.source = source.clone();
+            document.set_body_encoding(*encoding);
+        }
+        Origin::Other => {}
+    }
+    (headers, document.encode_to_vec().into())
 }
 
 /// Reads a dead letter as it stands on DEAD.
@@ -295,6 +350,8 @@ pub fn decode_dead_letter(payload: &[u8]) -> Result<v1::DeadLetter, CodecError> 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -324,11 +381,16 @@ mod tests {
             kind: EventType::MessageReceived,
             time: "2026-11-21T09:30:00Z".parse().unwrap(),
             subject: "wamid.A".into(),
-            data: json!({"type": "text", "n": 1}).as_object().unwrap().clone(),
+            data: json!({"type": "text", "n": 1, "conversation_id": "c7", "sequence": 3})
+                .as_object()
+                .unwrap()
+                .clone(),
         };
         for encoding in [Encoding::Json, Encoding::Protobuf] {
             let (headers, payload) = event_message(&event, encoding);
             assert_eq!(Encoding::of(Some(&headers)), encoding);
+            assert_eq!(headers.get("ce-partitionkey").unwrap().as_str(), "c7");
+            assert_eq!(headers.get("ce-sequence").unwrap().as_str(), "3");
             assert!(decode_event(encoding, &payload).unwrap() == event);
         }
     }

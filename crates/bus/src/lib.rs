@@ -4,6 +4,7 @@
 
 mod codec;
 mod connection;
+mod dead;
 mod lease;
 mod publish;
 mod queue;
@@ -11,12 +12,17 @@ mod registry;
 mod secret;
 mod streams;
 mod subjects;
+mod together;
 
 pub use codec::{
-    CodecError, DeadLetter, Encoding, command_fields, dead_letter_message, decode_dead_letter, decode_event,
-    encode_command, event_message,
+    CodecError, DeadLetter, Encoding, Origin, command_fields, dead_letter_message, decode_dead_letter,
+    decode_event, encode_command, event_message,
 };
 pub use connection::{Bus, ConnectError};
+pub use dead::{
+    DeadError, DeadStream, Letter, LetterFilter, LetterId, LetterPage, NotReplayable, ServiceName,
+    ShownPayload, WayBack, replay_of,
+};
 pub use lease::{Lease, LeaseHolder, boot_time};
 pub use publish::{PublishError, Stored};
 pub use queue::{Batch, LaneBacklog, QueueError, QueuedMessage, SendQueue};
@@ -28,3 +34,4 @@ pub use registry::{
 pub use secret::{MasterKey, Secret, SecretError, SecretLiteral};
 pub use streams::{Retention, StreamError, WebhookProgress};
 pub use subjects::{SendSubject, dead_subject, event_subject, webhook_subject};
+pub use together::{MOST_TOGETHER, NotTogether, Outgoing};

@@ -184,7 +184,7 @@ impl SendQueue {
     }
 }
 
-async fn collect(answers: &mut Subscriber, max: usize) -> Result<Batch, async_nats::Error> {
+pub(crate) async fn collect(answers: &mut Subscriber, max: usize) -> Result<Batch, async_nats::Error> {
     let mut batch = Batch::default();
     loop {
         let answer = answers.next().await.ok_or("the answers ended")?;
@@ -224,6 +224,6 @@ fn queued(answer: Message) -> Result<QueuedMessage, async_nats::Error> {
 }
 
 /// What the server says. Its headers stand behind the publisher's own, which may have the same names.
-fn said<T: FromStr>(headers: &HeaderMap, name: &'static str) -> Option<T> {
+pub(crate) fn said<T: FromStr>(headers: &HeaderMap, name: &'static str) -> Option<T> {
     headers.get_last(name)?.as_str().parse().ok()
 }

@@ -158,7 +158,15 @@ fn stream_configs(retention: &Retention) -> [(&'static str, stream::Config); 4] 
                 ..base(SEND, subjects::SEND)
             },
         ),
-        (EVENTS, stream::Config { max_age: 7 * DAY, ..base(EVENTS, subjects::EVENTS) }),
+        (
+            EVENTS,
+            stream::Config {
+                max_age: 7 * DAY,
+                // Events are told hundreds at a time. See docs/decisions/0011.
+                allow_atomic_publish: true,
+                ..base(EVENTS, subjects::EVENTS)
+            },
+        ),
         (DEAD, stream::Config { max_age: 30 * DAY, ..base(DEAD, subjects::DEAD) }),
     ]
 }

@@ -162,9 +162,9 @@ impl fmt::Debug for Wamid {
 pub struct EventId(Box<str>);
 
 impl EventId {
-    /// The id of the event that `key` identifies: its parts, in order, none left out.
+    /// The id of the event that `key` identifies: its parts, in order, none left out. 32 hexadecimal digits.
     pub fn of(key: &[&str]) -> Self {
-        Self(digest_hex(key)[..40].into())
+        Self(digest_hex(key)[..32].into())
     }
 
     /// An id that was made before and kept.
@@ -187,6 +187,38 @@ impl fmt::Display for EventId {
 impl fmt::Debug for EventId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
+    }
+}
+
+/// A conversation's id: `c` and a number. It says nothing of who speaks in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ConversationId(i64);
+
+impl ConversationId {
+    /// The conversation that the database numbers so.
+    pub fn of_number(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// The database's number.
+    pub fn number(self) -> i64 {
+        self.0
+    }
+}
+
+impl FromStr for ConversationId {
+    type Err = InvalidId;
+
+    fn from_str(raw: &str) -> Result<Self, InvalidId> {
+        let wrong = InvalidId { what: "conversation id", problem: "must be c and a number" };
+        let digits = raw.strip_prefix('c').filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        digits.and_then(|digits| digits.parse().ok()).map(Self).ok_or(wrong)
+    }
+}
+
+impl fmt::Display for ConversationId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "c{}", self.0)
     }
 }
 
@@ -218,6 +250,15 @@ mod tests {
     fn parts_of_a_key_do_not_run_together() {
         assert_ne!(EventId::of(&["ab", "c"]), EventId::of(&["a", "bc"]));
         assert_eq!(EventId::of(&["ab", "c"]), EventId::of(&["ab", "c"]));
+    }
+
+    #[test]
+    fn a_conversation_id_is_read_back() {
+        let id = ConversationId::of_number(42);
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "c", "42", "c-1", "cx", "c99999999999999999999"] {
+            assert!(bad.parse::<ConversationId>().is_err(), "{bad}");
+        }
     }
 
     #[test]

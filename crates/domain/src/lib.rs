@@ -2,23 +2,27 @@
 //!
 //! Everything here is parsed once, at the edge. Who holds a value of these types need not check it again.
 
+mod alias;
 mod callback;
 mod command;
 mod event;
 mod failure;
+mod identity;
 mod ids;
 mod lane;
 mod leaf;
 mod recipient;
 mod status;
 
+pub use alias::{Alias, Sighting};
 pub use callback::Callback;
 pub use command::{Command, CommandFields, CommandState, InvalidCommand, WindowPolicy};
 pub use event::{Event, EventType};
-pub use failure::{ErrorClass, ProviderError};
-pub use ids::{AppId, ChannelId, CommandId, EndpointId, EventId, InvalidId, TenantId, Wamid};
+pub use failure::{ErrorClass, ProviderError, hint};
+pub use identity::{AliasChange, Changes, Directory, Place, Profile};
+pub use ids::{AppId, ChannelId, CommandId, ConversationId, EndpointId, EventId, InvalidId, TenantId, Wamid};
 pub use lane::Lane;
-pub use leaf::{Leaf, MessageUpdate, Settles};
+pub use leaf::{Direction, Leaf, Settles, Touch};
 pub use recipient::Recipient;
 pub use status::MessageState;
 

@@ -51,7 +51,7 @@ impl FromStr for Recipient {
 }
 
 /// Two capital letters of a country, a dot, and up to 128 letters and digits; `ENT.` may stand between.
-fn is_user_id(raw: &str) -> bool {
+pub(crate) fn is_user_id(raw: &str) -> bool {
     let Some((country, rest)) = raw.split_once('.') else { return false };
     let id = rest.strip_prefix("ENT.").unwrap_or(rest);
     country.len() == 2

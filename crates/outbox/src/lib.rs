@@ -6,7 +6,9 @@
 mod announcer;
 mod chains;
 mod dead;
+mod replay;
 mod sweep;
 
 pub use announcer::{Announcer, Published};
 pub use dead::DeadLetters;
+pub use replay::{ReplayError, Replayed, Replays};

@@ -15,8 +15,18 @@ use crate::announcer::Announcer;
 const PAUSE: Duration = Duration::from_secs(5);
 /// Younger events are being announced by whoever recorded them.
 const GRACE: SignedDuration = SignedDuration::from_secs(10);
-/// Most events that are read at a time.
+/// Most events that are read at a time, give or take a batch.
 const PAGE: u32 = 500;
+
+/// What one page of a sweep found.
+enum Page {
+    /// Nothing, or the last of it, and it is announced.
+    Last,
+    /// There may be more.
+    Full,
+    /// Something could not be read, published or marked.
+    Stuck,
+}
 
 impl Announcer {
     /// Every five seconds, announces the events that were committed more than ten seconds ago and never marked: what a
@@ -35,37 +45,49 @@ impl Announcer {
     /// Announces the events that are not yet, whatever their age, in the order in which they were committed: for
     /// whoever knows that some may have been left. Others may be announcing the same ones at the same moment; EVENTS
     /// keeps each once. Returns early after `stop`, and leaves what fails to the sweep.
-    pub async fn catch_up(&self, stop: &CancellationToken) {
-        self.sweep_once(SignedDuration::ZERO, stop).await;
+    ///
+    /// Says whether everything that was committed before the call is announced.
+    pub async fn catch_up(&self, stop: &CancellationToken) -> bool {
+        self.sweep_once(SignedDuration::ZERO, stop).await
     }
 
-    async fn sweep_once(&self, grace: SignedDuration, stop: &CancellationToken) {
+    async fn sweep_once(&self, grace: SignedDuration, stop: &CancellationToken) -> bool {
         let before = Timestamp::now() - grace;
-        while !stop.is_cancelled() && self.bus.is_connected() && self.sweep_page(before).await {}
+        while !stop.is_cancelled() && self.bus.is_connected() {
+            match self.sweep_page(before).await {
+                Page::Full => {}
+                Page::Last => return true,
+                Page::Stuck => return false,
+            }
+        }
+        false
     }
 
-    /// Whether there may be more to do at once.
-    async fn sweep_page(&self, before: Timestamp) -> bool {
+    async fn sweep_page(&self, before: Timestamp) -> Page {
         let found = match self.store.unannounced(before, PAGE).await {
             Ok(found) => found,
             Err(failure) => {
                 warn!(error = &failure as &dyn Error, "events that were never announced could not be read");
-                return false;
+                return Page::Stuck;
             }
         };
         if found.is_empty() {
-            return false;
+            return Page::Last;
         }
         let published = self.publish(&found).await;
         info!(
-            announced = published.seqs.len(),
+            announced = published.places.len(),
             left = published.left,
             "swept up events that were never announced"
         );
-        if let Err(failure) = self.mark(&published.seqs).await {
+        if let Err(failure) = self.mark(&published.places).await {
             warn!(error = &failure as &dyn Error, "announced events could not be marked yet");
-            return false;
+            return Page::Stuck;
         }
-        published.left == 0 && found.len() == PAGE as usize
+        match (published.left, found.len() < PAGE as usize) {
+            (0, true) => Page::Last,
+            (0, false) => Page::Full,
+            _ => Page::Stuck,
+        }
     }
 }

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::json;
 use staffetta_bus::{
-    Bus, DeadLetter, Encoding, RegistryFile, RegistryStore, RegistryView, Retention, Unnamed,
-    decode_dead_letter,
+    Bus, DeadLetter, Encoding, Origin, RegistryFile, RegistryStore, RegistryView, Retention, Unnamed,
+    decode_dead_letter, decode_event,
 };
 use staffetta_domain::{Event, EventId, EventType, Leaf};
 use staffetta_outbox::{Announcer, DeadLetters, Published};
@@ -49,26 +49,53 @@ impl World {
 
     /// Commits an event, and nothing more: as whoever died right after it.
     async fn commit(&self, name: &str, bytes: usize) -> Announcement {
-        let event = Event {
-            id: EventId::of(&[name]),
-            tenant: "acme".parse().unwrap(),
-            channel: "acme-orders".parse().unwrap(),
-            kind: EventType::WebhookOther,
-            time: Timestamp::now(),
-            subject: name.into(),
-            data: json!({"text": "x".repeat(bytes)}).as_object().unwrap().clone(),
-        };
-        let leaf = Leaf { event, message: None, settles: None };
-        self.store.record(&[leaf]).await.unwrap().remove(0)
+        self.store.record(&[Leaf::of_event(event(name, bytes))]).await.unwrap().remove(0)
+    }
+
+    async fn commit_many(&self, count: usize) -> Vec<Announcement> {
+        let leaves: Vec<Leaf> = names(count).iter().map(|name| Leaf::of_event(event(name, 100))).collect();
+        let mut announcements = Vec::new();
+        for chunk in leaves.chunks(500) {
+            announcements.extend(self.store.record(chunk).await.unwrap());
+        }
+        announcements
     }
 
     async fn unannounced(&self) -> usize {
-        self.store.unannounced(Timestamp::now(), 10).await.unwrap().len()
+        self.store.unannounced(Timestamp::now(), 10_000).await.unwrap().len()
+    }
+
+    /// Of all that is on EVENTS, in order.
+    async fn subjects(&self) -> Vec<String> {
+        let stream = self.bus.jetstream().get_stream("EVENTS").await.unwrap();
+        let mut subjects = Vec::new();
+        for number in 1..=stream.cached_info().state.messages {
+            let message = stream.get_raw_message(number).await.unwrap();
+            let event = decode_event(Encoding::of(Some(&message.headers)), &message.payload).unwrap();
+            subjects.push(event.subject);
+        }
+        subjects
     }
 
     async fn count(&self, stream: &str) -> u64 {
         self.bus.jetstream().get_stream(stream).await.unwrap().cached_info().state.messages
     }
+}
+
+fn event(name: &str, bytes: usize) -> Event {
+    Event {
+        id: EventId::of(&[name]),
+        tenant: "acme".parse().unwrap(),
+        channel: "acme-orders".parse().unwrap(),
+        kind: EventType::WebhookOther,
+        time: Timestamp::now(),
+        subject: name.into(),
+        data: json!({"text": "x".repeat(bytes)}).as_object().unwrap().clone(),
+    }
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("{number:05}")).collect()
 }
 
 #[tokio::test]
@@ -98,13 +125,33 @@ async fn while_nats_is_away_events_wait() {
     let announcement = world.commit("a", 1).await;
     world.nats.kill().await.unwrap();
     let published = world.announcer.publish(&[announcement]).await;
-    assert_eq!(published, Published { seqs: Vec::new(), left: 1 });
+    assert_eq!(published, Published { places: Vec::new(), left: 1 });
     assert_eq!(world.unannounced().await, 1);
 
     world.nats.restart().await.unwrap();
     until("the connection", LIMIT, async || world.bus.is_connected().then_some(())).await.unwrap();
     world.announcer.catch_up(&world.stop).await;
     assert_eq!((world.count("EVENTS").await, world.unannounced().await), (1, 0));
+}
+
+#[tokio::test]
+async fn many_events_are_told_in_their_order() {
+    let world = World::new().await;
+    let announcements = world.commit_many(1_200).await;
+    world.announcer.announce(&announcements).await;
+    assert_eq!((world.subjects().await, world.unannounced().await), (names(1_200), 0));
+}
+
+#[tokio::test]
+async fn many_events_of_which_some_were_told_before_are_told_once() {
+    let world = World::new().await;
+    let announcements = world.commit_many(300).await;
+    world.announcer.publish(&announcements[100..120]).await;
+    world.announcer.announce(&announcements).await;
+    let mut told = world.subjects().await;
+    assert_eq!(told[..20], names(300)[100..120]);
+    told.sort();
+    assert_eq!((told, world.unannounced().await), (names(300), 0));
 }
 
 #[tokio::test]
@@ -131,6 +178,7 @@ async fn a_letter_that_fits_no_message_is_written_without_its_payload() {
         encoding: Encoding::Json,
         payload: Bytes::from(vec![b'x'; MAX_PAYLOAD as usize]),
         time: Timestamp::now(),
+        origin: Origin::Other,
     };
     DeadLetters::new(world.bus.clone()).write(&letter).await.unwrap();
     let stream = world.bus.jetstream().get_stream("DEAD").await.unwrap();

@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
-use staffetta_domain::{ErrorClass, ProviderError, Wamid};
+use staffetta_domain::{ErrorClass, ProviderError};
 
+pub use answer::{Called, Taken};
 pub use request::message_body;
 pub use stamp::{Fence, WriteStamp, Written};
 use stamp::{StampedBody, boot_time};
@@ -79,7 +80,7 @@ impl CloudApi {
         body: Bytes,
         stamp: WriteStamp,
         fence: Fence,
-    ) -> Result<Wamid, SendError> {
+    ) -> Result<Taken, SendError> {
         let Ok(mut authorization) = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
         else {
             stamp.void();

@@ -4,11 +4,21 @@
 //! list is skimmed without being understood, and each leaf is then read by itself: what is wrong inside one leaf is
 //! that leaf's problem alone. What is not known is passed on as it came.
 
-mod lenient;
-mod message;
-mod other;
-mod status;
 mod walk;
+
+mod frame;
+mod lenient;
+mod list;
+
+mod call;
+mod content;
+mod item;
+mod manage;
+mod message;
+mod problem;
+mod status;
+mod system;
+mod who;
 
 #[cfg(test)]
 mod tests;
@@ -18,9 +28,11 @@ use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use staffetta_domain::{ChannelId, Event, EventId, EventType, Leaf, Object, TenantId, Wamid};
 
+use frame::{Chapter, Frame};
+use list::List;
 pub use walk::parse;
 
 /// One thing that a body held.
@@ -91,52 +103,19 @@ pub struct Found {
     leaf: Value,
     /// A message's or a status's own id.
     wamid: Option<Wamid>,
+    /// The contact beside it that it is about.
     contact: Option<Value>,
-}
-
-/// Where in a change's value the leaf stood.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum List {
-    Messages,
-    Echoes,
-    Statuses,
-    Errors,
-    /// The leaf is the value as a whole.
-    Whole,
-}
-
-impl List {
-    fn name(self) -> Option<&'static str> {
-        match self {
-            Self::Messages => Some("messages"),
-            Self::Echoes => Some("message_echoes"),
-            Self::Statuses => Some("statuses"),
-            Self::Errors => Some("errors"),
-            Self::Whole => None,
-        }
-    }
-}
-
-/// What the leaves of one change share.
-struct Frame {
-    received_at: Timestamp,
-    waba_id: Option<String>,
-    /// The entry's time.
-    time: Option<Value>,
-    field: String,
-    messaging_product: Option<Value>,
-    metadata: Object,
-    phone_number_id: Option<String>,
-    display_phone_number: Option<String>,
+    /// What is around a leaf of the history.
+    chapter: Option<Arc<Chapter>>,
 }
 
 impl Found {
     /// The sort of leaf.
     pub fn kind(&self) -> LeafKind {
         match self.list {
-            List::Messages | List::Echoes => LeafKind::Message,
-            List::Statuses => LeafKind::Status,
-            List::Errors | List::Whole => LeafKind::Other,
+            List::Messages | List::Echoes | List::HistoryMessages => LeafKind::Message,
+            List::Statuses if !call::is_call(self) => LeafKind::Status,
+            _ => LeafKind::Other,
         }
     }
 
@@ -153,39 +132,28 @@ impl Found {
     /// whatever layout the leaf comes.
     pub fn leaf(&self, tenant: &TenantId, channel: &ChannelId) -> Leaf {
         match self.list {
-            List::Messages | List::Echoes => message::leaf(self, tenant, channel),
+            List::Messages | List::Echoes | List::HistoryMessages => message::leaf(self, tenant, channel),
+            List::Statuses | List::Calls if call::is_call(self) => call::leaf(self, tenant, channel),
             List::Statuses => status::leaf(self, tenant, channel),
-            List::Errors | List::Whole => other::leaf(self, tenant, channel),
+            List::Whole => manage::leaf(self, tenant, channel),
+            _ => item::leaf(self, tenant, channel),
         }
     }
 
     /// A webhook's body that holds this leaf and no other: parsing it gives the same leaf.
     pub fn webhook(&self) -> Bytes {
-        let frame = &*self.frame;
-        let value = match self.list.name() {
-            None => self.leaf.clone(),
-            Some(list) => {
-                let mut value = Object::new();
-                value.extend(
-                    frame.messaging_product.clone().map(|product| ("messaging_product".into(), product)),
-                );
-                value.insert("metadata".into(), Value::Object(frame.metadata.clone()));
-                value.extend(self.contact.clone().map(|contact| ("contacts".into(), json!([contact]))));
-                value.insert(list.into(), json!([self.leaf]));
-                Value::Object(value)
-            }
-        };
-        let mut entry = Object::new();
-        entry.extend(frame.waba_id.clone().map(|id| ("id".into(), id.into())));
-        entry.extend(frame.time.clone().map(|time| ("time".into(), time)));
-        entry.insert("changes".into(), json!([{"field": frame.field, "value": value}]));
-        json!({"object": "whatsapp_business_account", "entry": [entry]}).to_string().into()
+        let value = self.frame.value(self.list, &self.leaf, self.contact.as_ref(), self.chapter.as_deref());
+        self.frame.body(&value).into()
     }
 
     /// The leaf's own fields; none if it is no object.
     fn fields(&self) -> &Object {
         static NONE: LazyLock<Object> = LazyLock::new(Object::new);
         self.leaf.as_object().unwrap_or(&NONE)
+    }
+
+    fn contact(&self) -> Option<&Object> {
+        self.contact.as_ref()?.as_object()
     }
 
     /// Fields that every event's data begins with.
@@ -198,15 +166,17 @@ impl Found {
 
     /// When the leaf says that it happened; when its webhook arrived if it doesn't say.
     fn time(&self) -> Timestamp {
-        let said = self.fields().get("timestamp").or(self.frame.time.as_ref());
-        said.and_then(lenient::moment).unwrap_or(self.frame.received_at)
+        let fields = self.fields();
+        let inner = || fields.get("metadata")?.get("timestamp");
+        let said = [fields.get("timestamp"), inner(), self.frame.time.as_ref()];
+        said.into_iter().flatten().find_map(lenient::moment).unwrap_or(self.frame.received_at)
     }
 
     /// The key of a leaf that has no id of its own: all that it says, and when its entry says that it was so. Without
     /// that time, a template that is approved, paused and approved again would be told as approved once.
     fn id_by_content(&self, tenant: &TenantId) -> EventId {
         let frame = &*self.frame;
-        let list = self.list.name().unwrap_or("value");
+        let list = self.list.path();
         let time = frame.time.as_ref().map(Value::to_string).unwrap_or_default();
         let content = lenient::canonical(&self.leaf);
         match &frame.phone_number_id {

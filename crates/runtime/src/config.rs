@@ -146,11 +146,13 @@ impl Default for IngressConfig {
 pub struct RecorderConfig {
     /// Most envelopes of one batch.
     pub batch: usize,
+    /// How often what tenants no longer keep is deleted, in seconds.
+    pub prune_interval_seconds: u64,
 }
 
 impl Default for RecorderConfig {
     fn default() -> Self {
-        Self { batch: 100 }
+        Self { batch: 100, prune_interval_seconds: 3_600 }
     }
 }
 
@@ -393,6 +395,9 @@ impl Config {
             if number == 0 {
                 return wrong(key, "must be at least 1");
             }
+        }
+        if self.recorder.prune_interval_seconds == 0 {
+            return wrong("recorder.prune_interval_seconds", "must be at least 1");
         }
         if self.ingress.deadline_ms < 1_000 {
             return wrong("ingress.deadline_ms", "must be at least 1000");

@@ -10,7 +10,8 @@ use crate::StoreError;
 
 /// SQLSTATEs after which the same statement may succeed: the server is overloaded, starting or stopping, or two
 /// statements were in each other's way.
-const PASSING: [&str; 9] = ["08", "53", "57P01", "57P02", "57P03", "57014", "40001", "40P01", "55P03"];
+const PASSING: [&str; 10] =
+    ["08", "25P03", "53", "57P01", "57P02", "57P03", "57014", "40001", "40P01", "55P03"];
 
 /// SQLite's primary result codes of the same sort: busy, locked, an I/O error, a full disk.
 const PASSING_SQLITE: [i32; 4] = [5, 6, 10, 13];

@@ -1,13 +1,16 @@
 //! What Staffetta remembers: events, messages and commands, in SQLite or PostgreSQL.
 //!
-//! One interface, two databases, one set of contract tests. Every method takes a batch, is one transaction, and on
-//! PostgreSQL one round trip. Calling one again with the same arguments changes nothing and tells nothing new: that
+//! One interface, two databases, one set of contract tests. Every method takes a batch and is one transaction. Calling one again with the same arguments changes nothing and tells nothing new: that
 //! is what makes every crash before an acknowledgement harmless.
 
+mod batch;
 mod error;
 mod moment;
+mod plan;
 mod postgres;
+mod reading;
 mod records;
+mod retention;
 mod rows;
 mod sqlite;
 mod types;
@@ -19,9 +22,15 @@ use staffetta_domain::{CommandId, Leaf, TenantId};
 use tokio::time::timeout;
 
 use crate::postgres::Postgres;
+pub use crate::reading::{
+    ConversationCursor, ConversationFilter, ConversationRecord, Edit, Marked, MessageCursor, MessageError,
+    MessageRecord, Step,
+};
+pub use crate::retention::Pruned;
 use crate::sqlite::Sqlite;
 pub use crate::types::{
-    Announcement, Claim, Claimed, CommandRecord, NewCommand, Outcome, Settlement, StoreError, StoreOptions,
+    Announcement, Claim, Claimed, CommandRecord, NewCommand, OutboxPlace, Outcome, Settlement, StoreError,
+    StoreOptions,
 };
 
 /// Longest wait for the schema to be brought up to date, other processes that do the same included.
@@ -44,18 +53,20 @@ enum Backend {
     Sqlite(Sqlite),
 }
 
-/// Runs one method of whichever database it is, within the store's time limit.
+/// Runs one method of whichever database it is, within the store's time limit. On the heap, because a transaction's
+/// future is too large to be part of everybody's.
 macro_rules! ask {
     ($store:expr, $method:ident($($argument:expr),*)) => {
         within($store.limit, async {
             match &$store.backend {
-                Backend::Postgres(database) => database.$method($($argument),*).await,
-                Backend::Sqlite(database) => database.$method($($argument),*).await,
+                Backend::Postgres(database) => Box::pin(database.$method($($argument),*)).await,
+                Backend::Sqlite(database) => Box::pin(database.$method($($argument),*)).await,
             }
         })
         .await
     };
 }
+use ask;
 
 impl Store {
     /// Opens `sqlite:<path>` (made if missing, with its folder; `sqlite::memory:` lives as long as the store) or
@@ -130,14 +141,15 @@ impl Store {
     ///
     /// # Errors
     /// As every method's.
-    pub async fn announced(&self, seqs: &[i64]) -> Result<(), StoreError> {
-        if seqs.is_empty() {
+    pub async fn announced(&self, places: &[OutboxPlace]) -> Result<(), StoreError> {
+        if places.is_empty() {
             return Ok(());
         }
-        ask!(self, announced(seqs))
+        ask!(self, announced(places))
     }
 
-    /// The oldest events that were recorded before `before` and never noted as announced, oldest first.
+    /// The oldest events that were recorded before `before` and never noted as announced, oldest first, at most
+    /// `limit`.
     ///
     /// # Errors
     /// As every method's.
@@ -168,6 +180,15 @@ impl Store {
             return Ok(Vec::new());
         }
         ask!(self, settle(outcomes))
+    }
+
+    /// Queues a command again that ended without being sent: rejected, failed or expired. Says whether it did; a
+    /// command that is open, accepted or unknown is left alone.
+    ///
+    /// # Errors
+    /// As every method's.
+    pub async fn revive(&self, tenant: &TenantId, id: &CommandId) -> Result<bool, StoreError> {
+        ask!(self, revive(tenant, id))
     }
 
     /// Makes each command known as queued, unless it is known already.

@@ -1,13 +1,18 @@
-//! PostgreSQL: each batch is one statement, and so one round trip and one transaction.
+//! PostgreSQL: each batch is one transaction of a few statements.
 //!
-//! A statement touches commands, then events, then messages, and the rows of each table in the byte order of their
-//! keys. Two statements that meet on the same rows therefore wait for each other in turn, never in a circle. What a
-//! row is, is asked of the locked row (`ON CONFLICT … DO UPDATE`, `FOR UPDATE`), never of the statement's snapshot:
-//! while it waited, another statement may have moved it.
+//! A transaction touches commands, then conversations, then aliases, then events, then messages, and the rows of each
+//! table in the order of their keys. Two transactions that meet on the same rows therefore wait for each other in turn,
+//! never in a circle. What a row is, is asked of the locked row (`ON CONFLICT … DO UPDATE`, `FOR UPDATE`), never of the
+//! statement's snapshot: while it waited, another transaction may have moved it. What can't be asked so (whether an
+//! event or an alias is new, where an alias leads) is looked up first and proved by the write: a transaction that was
+//! overtaken in between starts again.
 
 mod columns;
 mod dispatch;
+pub(crate) mod reading;
 mod record;
+mod retention;
+mod tell;
 
 use std::io;
 use std::str::FromStr;
@@ -16,16 +21,39 @@ use std::time::Duration;
 use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _};
+use sqlx::{ConnectOptions as _, Connection as _, Transaction};
 use staffetta_domain::{CommandId, TenantId};
 use tokio::time::timeout;
 
 use crate::moment::Moment;
 use crate::records::{CommandRow, EventRecord, in_order};
-use crate::types::{Announcement, CommandRecord, StoreError, StoreOptions};
+use crate::types::{Announcement, CommandRecord, OutboxPlace, StoreError, StoreOptions};
+use columns::column;
+use tell::Abort;
 
 /// A connection that was idle for longer is asked whether it still lives before it is used.
 const SURELY_ALIVE: Duration = Duration::from_secs(5);
+
+/// How often a transaction starts again because others were in its way: each time at least one of them has got through.
+const MOST_RACES: usize = 50;
+
+/// Ends a transaction: with what its steps gave, or with nothing if others were in its way and it must start again.
+async fn end<T>(
+    transaction: Transaction<'static, sqlx::Postgres>,
+    steps: Result<T, Abort>,
+) -> Result<Option<T>, StoreError> {
+    match steps {
+        Ok(done) => {
+            transaction.commit().await?;
+            Ok(Some(done))
+        }
+        Err(Abort::Raced) => {
+            transaction.rollback().await?;
+            Ok(None)
+        }
+        Err(Abort::Failed(error)) => Err(error),
+    }
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct Postgres {
@@ -36,7 +64,11 @@ impl Postgres {
     pub(crate) async fn connect(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
         let connect = PgConnectOptions::from_str(url)?
             .application_name("staffetta")
-            .options([("statement_timeout", options.timeout.as_millis())])
+            // A process that dies without a word in the middle of a transaction holds its locks no longer than that.
+            .options([
+                ("statement_timeout", options.timeout.as_millis()),
+                ("idle_in_transaction_session_timeout", options.timeout.as_millis()),
+            ])
             .disable_statement_logging();
         let limit = options.timeout;
         let pool = PgPoolOptions::new()
@@ -88,14 +120,28 @@ impl Postgres {
         self.pool.close().await;
     }
 
-    pub(crate) async fn announced(&self, seqs: &[i64]) -> Result<(), StoreError> {
+    async fn begin(&self) -> Result<Transaction<'static, sqlx::Postgres>, StoreError> {
+        Ok(self.pool.begin().await?)
+    }
+
+    pub(crate) async fn announced(&self, places: &[OutboxPlace]) -> Result<(), StoreError> {
+        let mut batches: Vec<i64> = places.iter().map(|place| place.batch).collect();
+        batches.sort_unstable();
+        batches.dedup();
+        // Most batches are announced as a whole. What is left of one stays.
         sqlx::query(
-            "WITH told AS (
-                 SELECT seq FROM outbox WHERE seq = ANY ($1) ORDER BY seq FOR UPDATE
+            "WITH told AS MATERIALIZED (
+                 SELECT batch, seqs FROM outbox WHERE batch = ANY ($1) ORDER BY batch FOR UPDATE
+             ), whole AS (
+                 DELETE FROM outbox o USING told WHERE o.batch = told.batch AND told.seqs <@ $2
              )
-             DELETE FROM outbox USING told WHERE outbox.seq = told.seq",
+             UPDATE outbox o
+             SET seqs = ARRAY(SELECT s FROM unnest(told.seqs) s WHERE s <> ALL ($2))
+             FROM told
+             WHERE o.batch = told.batch AND NOT told.seqs <@ $2 AND told.seqs && $2",
         )
-        .bind(seqs)
+        .bind(batches)
+        .bind(column(places, |place| place.seq))
         .execute(&self.pool)
         .await?;
         Ok(())
@@ -107,11 +153,11 @@ impl Postgres {
         limit: u32,
     ) -> Result<Vec<Announcement>, StoreError> {
         let rows: Vec<EventRecord> = sqlx::query_as(
-            "SELECT seq, id, tenant, channel, type, subject, time, data, command_id, callback_data
-             FROM outbox JOIN events USING (seq)
-             WHERE recorded_at < $1
-             ORDER BY seq
-             LIMIT $2",
+            "SELECT o.batch, e.seq, replace(e.id::text, '-', '') AS id, tenant, channel, type, subject, time, data,
+                    command_id, callback_data, conversation, sequence
+             FROM (SELECT batch, unnest(seqs) AS seq FROM outbox WHERE recorded_at < $1 ORDER BY batch LIMIT $2) o
+             JOIN events e ON e.seq = o.seq
+             ORDER BY e.seq",
         )
         .bind(Moment::from(before))
         .bind(i64::from(limit))

@@ -3,32 +3,39 @@
 use std::collections::{HashMap, HashSet};
 
 use sqlx::FromRow;
-use staffetta_domain::{CommandId, CommandState, Event, EventId, EventType, MessageState, TenantId};
+use staffetta_domain::{
+    CommandId, CommandState, ConversationId, Event, EventId, EventType, MessageState, TenantId,
+};
 
+use crate::batch::{CommandFacts, Facts};
 use crate::moment::Moment;
-use crate::rows::{EventRow, complete};
-use crate::types::{Announcement, Claim, Claimed, CommandRecord, StoreError};
+use crate::rows::{Turn, complete};
+use crate::types::{Announcement, Claim, Claimed, CommandRecord, OutboxPlace, StoreError};
 
-/// An event that was inserted.
+/// What is known of a command that is named.
 #[derive(FromRow)]
-pub(crate) struct Told {
-    pub(crate) id: String,
-    pub(crate) seq: i64,
-    pub(crate) callback_data: Option<String>,
+pub(crate) struct CommandFactsRow {
+    tenant: String,
+    id: String,
+    user_key: Option<String>,
+    kind: Option<String>,
+    callback_data: Option<String>,
+    moved: bool,
 }
 
-/// The announcements of the events that were inserted, in the order of `events`.
-pub(crate) fn announcements(events: &[EventRow<'_>], told: Vec<Told>) -> Vec<Announcement> {
-    let mut told: HashMap<String, Told> = told.into_iter().map(|told| (told.id.clone(), told)).collect();
-    let announce = |row: &EventRow<'_>| {
-        told.remove(row.event.id.as_str()).map(|told| row.announce(told.seq, told.callback_data))
+/// The same, by key.
+pub(crate) fn facts(rows: Vec<CommandFactsRow>) -> CommandFacts {
+    let entry = |row: CommandFactsRow| {
+        let CommandFactsRow { tenant, id, user_key, kind, callback_data, moved } = row;
+        ((tenant, id), Facts { moved, user: user_key, kind, callback_data })
     };
-    events.iter().filter_map(announce).collect()
+    rows.into_iter().map(entry).collect()
 }
 
 /// An event that was told to the database before.
 #[derive(FromRow)]
 pub(crate) struct EventRecord {
+    batch: i64,
     seq: i64,
     id: String,
     tenant: String,
@@ -39,6 +46,8 @@ pub(crate) struct EventRecord {
     data: String,
     command_id: Option<String>,
     callback_data: Option<String>,
+    conversation: Option<i64>,
+    sequence: Option<i64>,
 }
 
 impl TryFrom<EventRecord> for Announcement {
@@ -47,7 +56,9 @@ impl TryFrom<EventRecord> for Announcement {
     fn try_from(row: EventRecord) -> Result<Self, StoreError> {
         let corrupt = || StoreError::Corrupt("an event");
         let mut data = serde_json::from_str(&row.data).map_err(|_| corrupt())?;
-        complete(&mut data, row.command_id.as_deref(), row.callback_data);
+        let turn = row.conversation.zip(row.sequence);
+        let turn = turn.map(|(conversation, sequence)| Turn { conversation, sequence });
+        complete(&mut data, row.command_id.as_deref(), row.callback_data, turn);
         let event = Event {
             id: EventId::kept(&row.id),
             tenant: row.tenant.parse().map_err(|_| corrupt())?,
@@ -57,7 +68,8 @@ impl TryFrom<EventRecord> for Announcement {
             subject: row.subject,
             data,
         };
-        Ok(Self { seq: row.seq, event })
+        let place = OutboxPlace { batch: row.batch, seq: row.seq };
+        Ok(Self { place, conversation: row.conversation.map(ConversationId::of_number), event })
     }
 }
 
@@ -121,6 +133,9 @@ pub(crate) struct ClaimedRow {
     pub(crate) attempt: i32,
     pub(crate) since: Moment,
     pub(crate) moved: bool,
+    pub(crate) user_key: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) callback_data: Option<String>,
 }
 
 /// The answers to `claims`, in their order: the first claim of a command gets the row's, the others what it found.
@@ -145,9 +160,16 @@ pub(crate) fn answers(claims: &[Claim], rows: &[ClaimedRow]) -> Result<Vec<Claim
     claims.iter().map(answer).collect()
 }
 
-impl ClaimedRow {
-    /// Whether this claim put the command in doubt.
-    pub(crate) fn in_doubt(&self) -> bool {
-        self.moved && self.state == CommandState::InDoubt.as_str()
-    }
+/// What is known of the claimed commands: moved are those that their claim put in doubt.
+pub(crate) fn doubts(rows: &[ClaimedRow]) -> CommandFacts {
+    let entry = |row: &ClaimedRow| {
+        let facts = Facts {
+            moved: row.moved && row.state == CommandState::InDoubt.as_str(),
+            user: row.user_key.clone(),
+            kind: row.kind.clone(),
+            callback_data: row.callback_data.clone(),
+        };
+        ((row.tenant.clone(), row.id.clone()), facts)
+    };
+    rows.iter().map(entry).collect()
 }

@@ -1,8 +1,12 @@
 //! SQLite: one writer, a few readers, and a transaction for each batch.
 
 mod dispatch;
+pub(crate) mod reading;
 mod record;
+mod retention;
+mod tell;
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -11,8 +15,7 @@ use jiff::Timestamp;
 use sqlx::error::DatabaseError;
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions as _, Transaction};
 use staffetta_domain::{CommandId, TenantId};
@@ -20,8 +23,7 @@ use tokio::time::sleep;
 
 use crate::moment::Moment;
 use crate::records::{CommandRow, EventRecord, in_order};
-use crate::rows::MessageRow;
-use crate::types::{Announcement, CommandRecord, StoreError, StoreOptions};
+use crate::types::{Announcement, CommandRecord, OutboxPlace, StoreError, StoreOptions};
 
 /// Connections for reading. They never wait for the writer.
 const READERS: u32 = 4;
@@ -116,10 +118,26 @@ impl Sqlite {
         Ok(self.writer.begin_with("BEGIN IMMEDIATE").await?)
     }
 
-    pub(crate) async fn announced(&self, seqs: &[i64]) -> Result<(), StoreError> {
+    pub(crate) async fn announced(&self, places: &[OutboxPlace]) -> Result<(), StoreError> {
         let mut transaction = self.begin().await?;
-        for seq in seqs {
-            sqlx::query("DELETE FROM outbox WHERE seq = ?").bind(seq).execute(&mut *transaction).await?;
+        let batches: BTreeSet<i64> = places.iter().map(|place| place.batch).collect();
+        for batch in batches {
+            let told = places.iter().filter(|place| place.batch == batch).map(|place| place.seq);
+            let told = serde_json::to_string(&told.collect::<Vec<_>>()).expect("a list of numbers is JSON");
+            sqlx::query(
+                "UPDATE outbox
+                 SET seqs = (SELECT json_group_array(value) FROM json_each(outbox.seqs)
+                             WHERE value NOT IN (SELECT value FROM json_each(?2)))
+                 WHERE batch = ?1",
+            )
+            .bind(batch)
+            .bind(told)
+            .execute(&mut *transaction)
+            .await?;
+            sqlx::query("DELETE FROM outbox WHERE batch = ? AND seqs = '[]'")
+                .bind(batch)
+                .execute(&mut *transaction)
+                .await?;
         }
         transaction.commit().await?;
         Ok(())
@@ -131,10 +149,12 @@ impl Sqlite {
         limit: u32,
     ) -> Result<Vec<Announcement>, StoreError> {
         let rows: Vec<EventRecord> = sqlx::query_as(
-            "SELECT seq, id, tenant, channel, type, subject, time, data, command_id, callback_data
-             FROM outbox JOIN events USING (seq)
-             WHERE recorded_at < ?
-             ORDER BY seq
+            "SELECT o.batch, e.seq, e.id, e.tenant, e.channel, e.type, e.subject, e.time, e.data, e.command_id,
+                    e.callback_data, e.conversation, e.sequence
+             FROM outbox o, json_each(o.seqs) s
+             JOIN events e ON e.seq = s.value
+             WHERE o.recorded_at < ?
+             ORDER BY o.batch, e.seq
              LIMIT ?",
         )
         .bind(Moment::from(before))
@@ -165,53 +185,4 @@ impl Sqlite {
         }
         in_order(keys, rows)
     }
-}
-
-/// Moves a message up, fills what is not known of it yet, and never takes anything back.
-async fn keep_message(
-    connection: &mut SqliteConnection,
-    row: &MessageRow<'_>,
-    now: Moment,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO messages (channel, wamid, tenant, direction, user_key, kind, content, state, command_id,
-                               provider_time, recorded_at, updated_at)
-         SELECT u.channel, u.wamid, u.tenant, u.direction, COALESCE(u.user_key, c.user_key),
-                COALESCE(u.kind, c.kind), COALESCE(u.content, c.content), u.state, u.command_id, u.provider_time,
-                u.now, u.now
-         FROM (SELECT ?1 AS channel, ?2 AS wamid, ?3 AS tenant, ?4 AS direction, ?5 AS user_key, ?6 AS kind,
-                      ?7 AS content, ?8 AS state, ?9 AS command_id, ?10 AS provider_time, ?11 AS now) u
-         LEFT JOIN commands c ON c.tenant = u.tenant AND c.id = u.command_id
-         WHERE true
-         ON CONFLICT (channel, wamid) DO UPDATE SET
-             state = max(messages.state, excluded.state),
-             user_key = COALESCE(messages.user_key, excluded.user_key),
-             kind = COALESCE(messages.kind, excluded.kind),
-             content = COALESCE(messages.content, excluded.content),
-             command_id = COALESCE(messages.command_id, excluded.command_id),
-             provider_time = COALESCE(min(messages.provider_time, excluded.provider_time),
-                                      messages.provider_time, excluded.provider_time),
-             updated_at = excluded.updated_at
-         WHERE excluded.state > messages.state
-            OR excluded.provider_time < messages.provider_time
-            OR (messages.user_key IS NULL AND excluded.user_key IS NOT NULL)
-            OR (messages.kind IS NULL AND excluded.kind IS NOT NULL)
-            OR (messages.content IS NULL AND excluded.content IS NOT NULL)
-            OR (messages.command_id IS NULL AND excluded.command_id IS NOT NULL)
-            OR (messages.provider_time IS NULL AND excluded.provider_time IS NOT NULL)",
-    )
-    .bind(row.channel)
-    .bind(row.wamid.as_ref())
-    .bind(row.tenant)
-    .bind(row.direction())
-    .bind(row.user.as_deref())
-    .bind(row.kind.as_deref())
-    .bind(row.content.as_deref())
-    .bind(row.state.rank())
-    .bind(row.command.map(CommandId::as_str))
-    .bind(row.at)
-    .bind(now)
-    .execute(connection)
-    .await?;
-    Ok(())
 }

@@ -4,7 +4,9 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use staffetta_domain::{ChannelId, CommandId, CommandState, Event, Lane, MessageState, TenantId, Wamid};
+use staffetta_domain::{
+    ChannelId, CommandId, CommandState, ConversationId, Event, Lane, MessageState, TenantId, Wamid,
+};
 
 /// How to reach the database.
 #[derive(Clone, Debug)]
@@ -43,12 +45,27 @@ pub enum StoreError {
 
 /// An event that the store has committed and that has to be told on EVENTS. Its data is complete: the command's id
 /// and the tenant's `callback_data` are in it where the event belongs to a command.
+///
+/// An event of a conversation says so: `conversation_id` and `sequence` are in its data. The first event of a
+/// conversation that has taken in others also has `merged`: a list of `conversation_id` and `sequence`, each the last
+/// that was told under that id.
 #[derive(Clone, Debug)]
 pub struct Announcement {
-    /// The event's place in the store: what [`Store::announced`](crate::Store::announced) takes.
-    pub seq: i64,
+    /// The event's place in the outbox: what [`Store::announced`](crate::Store::announced) takes.
+    pub place: OutboxPlace,
+    /// The conversation whose events must be told one after the other, if the event belongs to one.
+    pub conversation: Option<ConversationId>,
     /// The event.
     pub event: Event,
+}
+
+/// Where a committed event waits until it is announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct OutboxPlace {
+    /// The batch that it was committed with.
+    pub batch: i64,
+    /// The event's own number.
+    pub seq: i64,
 }
 
 /// A command that is about to be sent, for the store to grant or to refuse.
@@ -116,6 +133,8 @@ pub struct Outcome {
     pub epoch: i64,
     /// The recipient's number or business-scoped id, if it could be read.
     pub user: Option<String>,
+    /// What the provider calls the recipient, if it said: the number may be spelled otherwise.
+    pub called: Option<String>,
     /// Now.
     pub at: Timestamp,
     /// The new state.

@@ -1,4 +1,4 @@
-//! A real PostgreSQL, one cluster for each test process, with a database for each test.
+//! A real PostgreSQL: one cluster for all tests of a process, with a database for each, or one of a caller's own.
 
 use std::{
     fs,
@@ -32,7 +32,7 @@ const USER: &str = "staffetta";
 
 static SHARED: OnceCell<Postgres> = OnceCell::const_new();
 
-/// A running cluster. It forgets everything with the test process, so it never waits for the disk.
+/// A running cluster. It forgets everything with the test process, so it does not wait for the disk unless told to.
 #[derive(Debug)]
 pub struct Postgres {
     process: Process,
@@ -54,7 +54,39 @@ impl Postgres {
     ///
     /// When PostgreSQL is not installed or doesn't come up. The next caller tries again.
     pub async fn shared() -> anyhow::Result<&'static Self> {
-        SHARED.get_or_try_init(Self::start).await
+        SHARED.get_or_try_init(|| Self::start_with(&[])).await
+    }
+
+    /// A cluster of its own, killed and removed when dropped. `settings` are names and values of its configuration,
+    /// and win over the ones that tests have: `("fsync", "on")` makes it wait for the disk.
+    ///
+    /// # Errors
+    ///
+    /// As [`shared`](Self::shared), and when PostgreSQL does not take a setting; the error shows the end of its log.
+    pub async fn start_with(settings: &[(String, String)]) -> anyhow::Result<Self> {
+        let bin = staffetta_locate::postgres_bin().context(
+            "no PostgreSQL: run `cargo xtask tools`, \
+             or let STAFFETTA_POSTGRES_BIN name the folder with initdb and postgres",
+        )?;
+        let process = Process::new("postgres")?;
+        let owner = Owner::of(process.folder())?;
+        initdb(&bin, process.folder(), &owner, settings).await?;
+        let mut server = Self { process, port: 0, databases: AtomicU32::new(0) };
+        let mut attempt = 1;
+        loop {
+            match server.launch(&bin, &owner).await {
+                Ok(()) => return Ok(server),
+                // It ended by itself: the port may have been taken.
+                Err(_) if attempt < PORT_ATTEMPTS && server.process.id().is_none() => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The process that all others of the cluster are children of.
+    #[must_use]
+    pub fn process(&self) -> &Process {
+        &self.process
     }
 
     /// A fresh, empty database with a name of its own.
@@ -101,26 +133,6 @@ impl Postgres {
             .database("postgres")
             .ssl_mode(PgSslMode::Disable);
         PgConnection::connect_with(&options).await
-    }
-
-    async fn start() -> anyhow::Result<Self> {
-        let bin = staffetta_locate::postgres_bin().context(
-            "no PostgreSQL: run `cargo xtask tools`, \
-             or let STAFFETTA_POSTGRES_BIN name the folder with initdb and postgres",
-        )?;
-        let process = Process::new("postgres")?;
-        let owner = Owner::of(process.folder())?;
-        initdb(&bin, process.folder(), &owner).await?;
-        let mut server = Self { process, port: 0, databases: AtomicU32::new(0) };
-        let mut attempt = 1;
-        loop {
-            match server.launch(&bin, &owner).await {
-                Ok(()) => return Ok(server),
-                // It ended by itself: the port may have been taken.
-                Err(_) if attempt < PORT_ATTEMPTS && server.process.id().is_none() => attempt += 1,
-                Err(error) => return Err(error),
-            }
-        }
     }
 
     async fn launch(&mut self, bin: &Path, owner: &Owner) -> anyhow::Result<()> {
@@ -198,7 +210,12 @@ impl User {
     }
 }
 
-async fn initdb(bin: &Path, folder: &Path, owner: &Owner) -> anyhow::Result<()> {
+async fn initdb(
+    bin: &Path,
+    folder: &Path,
+    owner: &Owner,
+    settings: &[(String, String)],
+) -> anyhow::Result<()> {
     let data: PathBuf = folder.join("data");
     let mut command = Command::new(bin.join("initdb"));
     command.args(["--auth=trust", "--no-sync", "--encoding=UTF8", "--locale=C", "-U", USER, "-D"]).arg(&data);
@@ -209,12 +226,13 @@ async fn initdb(bin: &Path, folder: &Path, owner: &Owner) -> anyhow::Result<()> 
         .with_context(|| format!("initdb took longer than {INITDB_LIMIT:?}"))?
         .context("initdb did not start")?;
     ensure!(output.status.success(), "initdb failed: {}", String::from_utf8_lossy(&output.stderr));
-    fs::write(data.join("postgresql.auto.conf"), settings(folder))
+    fs::write(data.join("postgresql.auto.conf"), configuration(folder, settings))
         .context("can't write PostgreSQL's settings")
 }
 
-fn settings(folder: &Path) -> String {
-    format!(
+/// Of a setting that stands there twice, PostgreSQL takes the last.
+fn configuration(folder: &Path, settings: &[(String, String)]) -> String {
+    let ours = format!(
         "listen_addresses = '127.0.0.1'\n\
          unix_socket_directories = '{}'\n\
          max_connections = 200\n\
@@ -222,7 +240,9 @@ fn settings(folder: &Path) -> String {
          fsync = off\n\
          full_page_writes = off\n",
         folder.display()
-    )
+    );
+    let theirs = settings.iter().map(|(name, value)| format!("{name} = '{}'\n", value.replace('\'', "''")));
+    ours + &theirs.collect::<String>()
 }
 
 #[cfg(test)]

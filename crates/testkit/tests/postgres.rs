@@ -42,3 +42,16 @@ async fn a_copy_starts_as_its_template_and_goes_its_own_way() {
     sqlx::query("create table own (id int)").execute(&mut connection).await.unwrap();
     assert_eq!((tables(&one).await, tables(&other).await), (2, 1));
 }
+
+#[tokio::test]
+async fn a_cluster_of_its_own_has_the_settings_that_were_asked_for() {
+    let settings = [("fsync", "on"), ("shared_buffers", "16MB"), ("log_line_prefix", "it's")];
+    let settings = settings.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let postgres = Postgres::start_with(&settings).await.unwrap();
+    let mut connection = connect(&postgres.database().await.unwrap()).await;
+    for (name, value) in settings {
+        let sql = "select current_setting($1)";
+        let found: String = sqlx::query_scalar(sql).bind(&name).fetch_one(&mut connection).await.unwrap();
+        assert_eq!(found, value, "{name}");
+    }
+}

@@ -11,9 +11,9 @@ use crate::caller::Caller;
 /// One page of a list.
 #[derive(Debug, Serialize)]
 pub(crate) struct Page<T> {
-    items: Vec<T>,
+    pub(crate) items: Vec<T>,
     /// What to ask for next; null on the last page.
-    next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

@@ -5,9 +5,12 @@
 
 mod caller;
 mod channels;
+mod conversations;
+mod dead_letters;
 mod edge;
 mod messages;
 mod problem;
+mod query;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -17,6 +20,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use staffetta_bus::{Bus, RegistryView};
+use staffetta_outbox::Replays;
 use staffetta_runtime::Health;
 use staffetta_runtime::config::ApiConfig;
 use staffetta_runtime::http::{Limits, serve};
@@ -44,6 +48,7 @@ struct App {
     bus: Bus,
     registry: RegistryView,
     store: Store,
+    replays: Replays,
     /// Room for bodies, in KiB.
     bodies: Arc<Semaphore>,
 }
@@ -67,7 +72,8 @@ impl Api {
         let address = listener.local_addr().context("the API's address")?;
         let limits = Limits { max_connections: config.max_connections, ..Limits::default() };
         let bodies = Arc::new(Semaphore::new(messages::BODIES_KIB));
-        let app = App { bus, registry, store, bodies };
+        let replays = Replays::new(bus.clone(), store.clone());
+        let app = App { bus, registry, store, replays, bodies };
         let running: Arc<OnceLock<CancellationToken>> = Arc::default();
         let probe = Arc::clone(&running);
         health.add("api", move || probe.get().is_some_and(|stop| !stop.is_cancelled()));
@@ -96,6 +102,16 @@ fn router(app: App) -> Router {
         .route("/v1/messages", post(messages::send).layer(DefaultBodyLimit::max(messages::BODY_LIMIT)))
         .route("/v1/messages/{id}", get(messages::read))
         .route("/v1/channels", get(channels::list))
+        .route("/v1/conversations", get(conversations::list))
+        .route("/v1/conversations/{id}", get(conversations::one))
+        .route("/v1/conversations/{id}/messages", get(conversations::messages))
+        .route(
+            "/v1/conversations/{id}/read",
+            post(conversations::mark_read).layer(DefaultBodyLimit::max(conversations::BODY_LIMIT)),
+        )
+        .route("/v1/dead-letters", get(dead_letters::list))
+        .route("/v1/dead-letters/{id}", get(dead_letters::read))
+        .route("/v1/dead-letters/{id}/replay", post(dead_letters::replay))
         .fallback(edge::no_route)
         .method_not_allowed_fallback(edge::no_method)
         .layer(middleware::from_fn_with_state(Edge::default(), edge::guard))

@@ -36,6 +36,10 @@ kinds! {
     NO_METHOD = METHOD_NOT_ALLOWED, "method-not-allowed", "This address does not take this method";
     NO_CHANNEL = NOT_FOUND, "channel-not-found", "There is no such channel";
     NO_MESSAGE = NOT_FOUND, "message-not-found", "There is no such message";
+    NO_CONVERSATION = NOT_FOUND, "conversation-not-found", "There is no such conversation";
+    INVALID_PARAMETER = BAD_REQUEST, "invalid-parameter", "The request can't be understood as it is";
+    NO_LETTER = NOT_FOUND, "dead-letter-not-found", "There is no such dead letter";
+    NOT_REPLAYABLE = CONFLICT, "not-replayable", "The dead letter can't be replayed";
     BROKEN_BODY = BAD_REQUEST, "broken-body", "The body could not be read";
     SLOW_BODY = REQUEST_TIMEOUT, "slow-body", "The body did not arrive in time";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The message is too large";

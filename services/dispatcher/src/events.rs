@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use staffetta_bus::{DeadLetter, Encoding, QueuedMessage, SendSubject, command_fields};
+use staffetta_bus::{DeadLetter, Encoding, Origin, QueuedMessage, SendSubject, command_fields};
 use staffetta_domain::{
     ChannelId, CommandFields, CommandId, Event, EventId, EventType, InvalidCommand, Object, TenantId,
 };
@@ -87,5 +87,6 @@ pub(crate) fn dead_letter(
         encoding: Encoding::of(Some(&message.headers)),
         payload: message.payload.clone(),
         time,
+        origin: Origin::Command(id.clone()),
     }
 }

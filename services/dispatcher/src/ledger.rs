@@ -8,7 +8,7 @@ use staffetta_domain::{CommandId, Event, Leaf, TenantId};
 use staffetta_outbox::Announcer;
 use staffetta_runtime::RetryPolicy;
 use staffetta_runtime::crash::crash_point;
-use staffetta_store::{Announcement, Claim, Claimed, CommandRecord, Outcome, Store, StoreError};
+use staffetta_store::{Announcement, Claim, Claimed, CommandRecord, OutboxPlace, Outcome, Store, StoreError};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -118,7 +118,7 @@ impl Ledger {
     /// # Errors
     /// If the database does not take it.
     pub(crate) async fn note(&self, event: Event) -> Result<(), StoreError> {
-        let told = self.store.record(&[Leaf { event, message: None, settles: None }]).await?;
+        let told = self.store.record(&[Leaf::of_event(event)]).await?;
         let passed_on = self.tell.upgrade().is_some_and(|tell| tell.try_send(told).is_ok());
         if !passed_on {
             warn!("an event waits for the sweeper: announcing is behind");
@@ -247,5 +247,6 @@ async fn is_sound(store: &Store) -> bool {
     let nobody = TenantId::from_str("nobody").map(|tenant| (tenant, CommandId::made_up(&[])));
     let Ok(nobody) = nobody else { return false };
     // No event has this number: nothing changes.
-    store.commands(&[nobody]).await.is_ok() && store.announced(&[-1]).await.is_ok()
+    let nowhere = OutboxPlace { batch: -1, seq: -1 };
+    store.commands(&[nobody]).await.is_ok() && store.announced(&[nowhere]).await.is_ok()
 }

@@ -123,6 +123,7 @@ impl Orphans {
             id: id.clone(),
             epoch: self.lease.epoch(),
             user: None,
+            called: None,
             at,
             settlement,
             event: Some(event),

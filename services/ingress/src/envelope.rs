@@ -56,6 +56,7 @@ impl Writer {
             received_at: Some(to_timestamp(Timestamp::now())),
             body,
             encoding: v1::BodyEncoding::Unspecified.into(),
+            replay_of: String::new(),
         };
         let size = webhook.encoded_len();
         if size <= ALWAYS_FITS || size <= largest(&self.bus) {
@@ -115,6 +116,7 @@ mod tests {
             received_at: Some(to_timestamp(Timestamp::UNIX_EPOCH)),
             body: Bytes::from_static(b"{}"),
             encoding: 0,
+            replay_of: String::new(),
         }
     }
 

@@ -1,45 +1,124 @@
-//! Envelopes in, and what becomes of them on WEBHOOKS.
+//! Before both stages: envelopes in, and taken apart.
 
-use std::convert::Infallible;
 use std::time::Duration;
 
+use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::consumer::pull::Batch;
-use async_nats::jetstream::{AckKind, Message};
-use futures_util::{StreamExt, stream};
-use tokio::time::{sleep, timeout};
+use futures_util::StreamExt;
+use staffetta_bus::{Bus, RegistryView};
+use staffetta_runtime::RetryPolicy;
+use staffetta_runtime::crash::crash_point;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::envelope::Contents;
+use crate::fitness::{Ability, Fitness};
+use crate::hands::{Hands, Held};
+use crate::metrics::Metrics;
 
 /// How long NATS holds a request for the next envelope while there is none.
 const WAIT: Duration = Duration::from_secs(2);
 /// Longest time for any answer beyond that.
 const ANSWER: Duration = Duration::from_secs(3);
-/// How often NATS is told that the envelopes in hand are still being worked on: it waits 30 seconds.
-const KEEP: Duration = Duration::from_secs(8);
-/// When an envelope that was given back comes again.
-const COME_AGAIN: Duration = Duration::from_secs(1);
-/// Acknowledgements that are awaited at a time.
-const PARALLEL: usize = 64;
+/// Between tries to reach NATS, for as long as it is away.
+const RETRY: RetryPolicy =
+    RetryPolicy { first: Duration::from_millis(100), longest: Duration::from_secs(5), waits: u32::MAX };
+/// Most bytes of envelopes that are taken apart at a time, unless one alone is larger: in memory they become many
+/// times as much.
+const GROUP_BYTES: usize = 1 << 20;
 
-/// Takes from WEBHOOKS no more than is worked on at once: an envelope that waits in memory already spends its time.
+/// Some envelopes, and what they hold.
+#[derive(Debug)]
+pub(crate) struct Group {
+    pub(crate) held: Held,
+    pub(crate) contents: Contents,
+    /// When the envelopes came.
+    pub(crate) start: Instant,
+}
+
+/// Takes from WEBHOOKS, and no more than is soon worked on: the next batch is taken once the last group of this one is
+/// handed on.
 #[derive(Debug)]
 pub(crate) struct Intake {
-    consumer: PullConsumer,
-    batch: usize,
+    pub(crate) bus: Bus,
+    pub(crate) registry: RegistryView,
+    pub(crate) consumer: PullConsumer,
+    /// Most envelopes of one batch.
+    pub(crate) batch: usize,
+    pub(crate) hands: Hands,
+    pub(crate) metrics: Metrics,
+    pub(crate) fitness: Fitness,
 }
 
 impl Intake {
-    pub(crate) fn new(consumer: PullConsumer, batch: usize) -> Self {
-        Self { consumer, batch: batch.max(1) }
+    /// Hands groups on until `stop`.
+    pub(crate) async fn run(mut self, groups: Sender<Group>, stop: CancellationToken) {
+        let mut waits = RETRY.waits(rand::random());
+        while !stop.is_cancelled() {
+            let next = self.next(&stop).await;
+            self.fitness.note(Ability::Take, next.is_ok());
+            match next {
+                Ok(batch) => {
+                    waits = RETRY.waits(rand::random());
+                    if !self.hand_on(batch, &groups).await {
+                        return;
+                    }
+                }
+                Err(failure) => {
+                    warn!(
+                        error = failure.as_ref() as &dyn std::error::Error,
+                        "WEBHOOKS could not be read, trying again"
+                    );
+                    self.reopen().await;
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        () = sleep(waits.next().unwrap_or(RETRY.longest)) => {}
+                    }
+                }
+            }
+        }
     }
 
-    pub(crate) fn replace(&mut self, consumer: PullConsumer) {
-        self.consumer = consumer;
+    /// Takes a batch apart, group by group. False if nobody wants it any more.
+    async fn hand_on(&self, batch: Vec<Message>, groups: &Sender<Group>) -> bool {
+        if batch.is_empty() {
+            return true;
+        }
+        crash_point("recorder.fetched");
+        self.metrics.batch_size.record(batch.len() as u64, &[]);
+        let start = Instant::now();
+        let all: Vec<Held> = grouped(batch).into_iter().map(|group| self.hands.take(group)).collect();
+        for held in all {
+            let contents = Contents::of(&held, &self.registry.load());
+            self.metrics.count(&contents);
+            if groups.send(Group { held, contents, start }).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// The consumer may be gone, with the whole stream: made anew, it starts with what is there.
+    async fn reopen(&mut self) {
+        if self.bus.is_connected() {
+            match self.bus.webhook_consumer().await {
+                Ok(consumer) => self.consumer = consumer,
+                Err(failure) => {
+                    warn!(
+                        error = &failure as &dyn std::error::Error,
+                        "the consumer of WEBHOOKS could not be made"
+                    );
+                }
+            }
+        }
     }
 
     /// What is there, up to a batch; else the next envelope as soon as it comes, with what came along. Empty when none
     /// came for a while, or `stop` did.
-    pub(crate) async fn next(&self, stop: &CancellationToken) -> Result<Vec<Message>, async_nats::Error> {
+    async fn next(&self, stop: &CancellationToken) -> Result<Vec<Message>, async_nats::Error> {
         let mut messages = Vec::new();
         self.take(self.batch, &mut messages).await?;
         if messages.is_empty() {
@@ -85,34 +164,19 @@ async fn drain(mut batch: Batch, into: &mut Vec<Message>) -> Result<(), async_na
     Ok(())
 }
 
-/// Tells NATS again and again that the envelopes are still being worked on. Those that are done don't mind.
-pub(crate) async fn keep(batch: &[Message]) -> Infallible {
-    loop {
-        sleep(KEEP).await;
-        each(batch, AckKind::Progress).await;
-    }
-}
-
-/// Gives envelopes back, to be taken by whoever is better off. One that can't be given back comes again when its time
-/// is over.
-pub(crate) async fn give_back(batch: &[Message]) {
-    each(batch, AckKind::Nak(Some(COME_AGAIN))).await;
-}
-
-async fn each(batch: &[Message], kind: AckKind) {
-    let telling = async {
-        for message in batch {
-            let _ = message.ack_with(kind).await;
+/// Splits a batch into groups that each hold no more than [`GROUP_BYTES`], or one envelope.
+fn grouped(batch: Vec<Message>) -> Vec<Vec<Message>> {
+    let mut groups: Vec<Vec<Message>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for message in batch {
+        bytes = bytes.saturating_add(message.payload.len());
+        match groups.last_mut() {
+            Some(group) if bytes <= GROUP_BYTES => group.push(message),
+            _ => {
+                bytes = message.payload.len();
+                groups.push(vec![message]);
+            }
         }
-    };
-    let _ = timeout(ANSWER, telling).await;
-}
-
-/// Acknowledges the envelopes and waits until NATS has taken it in. Says of how many it has not.
-pub(crate) async fn settle(batch: &[Message]) -> usize {
-    let answers = stream::iter(batch.to_vec())
-        .map(|message| async move { timeout(ANSWER, message.double_ack()).await })
-        .buffer_unordered(PARALLEL)
-        .filter(|answer| std::future::ready(!matches!(answer, Ok(Ok(())))));
-    answers.count().await
+    }
+    groups
 }

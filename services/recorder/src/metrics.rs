@@ -6,7 +6,7 @@ use staffetta_runtime::telemetry::{meter, seconds};
 
 use crate::envelope::Contents;
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     leaves: Counter<u64>,
     pub(crate) duplicates: Counter<u64>,

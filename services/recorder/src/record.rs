@@ -1,91 +1,148 @@
-//! From leaves to rows and announcements.
+//! The first stage: from leaves to rows.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt, stream};
 use jiff::Timestamp;
-use staffetta_bus::{DeadLetter, PublishError};
+use staffetta_bus::DeadLetter;
 use staffetta_domain::{EventType, Leaf};
 use staffetta_runtime::RetryPolicy;
 use staffetta_runtime::crash::crash_point;
-use staffetta_store::{Announcement, StoreError};
-use tokio::time::sleep;
+use staffetta_store::{Announcement, Store, StoreError};
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::Recorder;
-use crate::envelope::{Contents, letter};
+use crate::Stuck;
+use crate::envelope::{Contents, refusal};
+use crate::fitness::{Ability, Fitness};
+use crate::hands::Held;
+use crate::intake::Group;
+use crate::metrics::Metrics;
 
-/// Most leaves of one round trip to the database.
+/// Most leaves of one transaction.
 const CHUNK: usize = 500;
-/// Letters that are written at a time.
-const LETTERS: usize = 32;
 /// Tries with envelopes in hand, some 40 seconds in all; after that they go back to WEBHOOKS.
 const RETRY: RetryPolicy =
     RetryPolicy { first: Duration::from_millis(50), longest: Duration::from_secs(5), waits: 14 };
 
-/// Why envelopes could not be finished.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Stuck {
-    /// Nothing can be taken from WEBHOOKS.
-    #[error("WEBHOOKS could not be read")]
-    Intake(#[source] async_nats::Error),
-    /// The database does not take them.
-    #[error("leaves could not be recorded")]
-    Store(#[source] StoreError),
-    /// A letter could not be written.
-    #[error("a dead letter could not be written")]
-    Dead(#[source] PublishError),
-    /// The process stops while one of the others is in the way.
-    #[error("stopping")]
-    Stopped,
+/// A group that is recorded, as far as it is.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    /// The envelopes; `None` if they went back because not all of them could be recorded.
+    pub(crate) held: Option<Held>,
+    /// The events that are new, in order.
+    pub(crate) announcements: Vec<Announcement>,
+    /// Whether there may be events that are committed and that nobody has heard of: the outbox has to tell, these ones
+    /// too.
+    pub(crate) unheard: bool,
+    pub(crate) letters: Vec<DeadLetter>,
+    /// When each webhook arrived.
+    pub(crate) arrivals: Vec<Timestamp>,
+    /// When the envelopes came.
+    pub(crate) start: Instant,
 }
 
 /// What became of some leaves.
-enum Recorded {
-    /// They are recorded, and these events are new.
-    New(Vec<Announcement>),
-    /// They are recorded, by this try or unheard by an earlier one: which events are new the database must tell.
-    Perhaps,
+enum Outcome {
+    /// They are recorded, by this try or unheard by an earlier one, and these events are new.
+    Recorded(Vec<Announcement>),
     /// The database refuses one of them for good, and has recorded none.
     Refused,
 }
 
-impl Recorder {
-    /// Records every leaf and announces the new ones, in order. Gives back letters about leaves that the database
-    /// refuses.
-    pub(crate) async fn record(
-        &self,
+/// Writes leaves into the database.
+#[derive(Debug)]
+pub(crate) struct Recording {
+    pub(crate) store: Store,
+    pub(crate) metrics: Metrics,
+    pub(crate) fitness: Fitness,
+    /// Whether a transaction may have been committed without an answer, and nothing was recorded since. What comes
+    /// after it in a conversation waits for its locks, so the next answer says that it has ended.
+    pub(crate) doubt: bool,
+}
+
+impl Recording {
+    /// Records groups, in order, and hands them on. After `stop` it gives them back.
+    pub(crate) async fn run(
+        mut self,
+        mut groups: Receiver<Group>,
+        recorded: Sender<Recorded>,
+        stop: CancellationToken,
+    ) {
+        while let Some(group) = groups.recv().await {
+            if stop.is_cancelled() {
+                group.held.give_back().await;
+                continue;
+            }
+            let Group { held, contents, start } = group;
+            let mut done = Recorded {
+                held: None,
+                announcements: Vec::new(),
+                unheard: false,
+                letters: Vec::new(),
+                arrivals: Vec::new(),
+                start,
+            };
+            let outcome = self.record(&contents, &mut done, &stop).await;
+            self.fitness.note(Ability::Record, outcome.is_ok());
+            let failure = match outcome {
+                Ok(()) => {
+                    done.held = Some(held);
+                    done.arrivals = contents.arrivals;
+                    done.letters.extend(contents.letters);
+                    None
+                }
+                Err(stuck) => {
+                    held.give_back().await;
+                    Some(stuck)
+                }
+            };
+            if recorded.send(done).await.is_err() {
+                return;
+            }
+            crash_point("recorder.staged");
+            if let Some(stuck) = failure {
+                self.recover(&stuck, &stop).await;
+            }
+        }
+    }
+
+    /// Records every leaf. What `done` says holds also after an error.
+    async fn record(
+        &mut self,
         contents: &Contents,
+        done: &mut Recorded,
         stop: &CancellationToken,
-    ) -> Result<Vec<DeadLetter>, Stuck> {
-        let mut letters = Vec::new();
+    ) -> Result<(), Stuck> {
         let all = contents.leaves.len();
         let mut ranges: Vec<_> =
             (0..all).step_by(CHUNK).map(|start| start..all.min(start + CHUNK)).rev().collect();
         while let Some(range) = ranges.pop() {
-            match self.record_chunk(&contents.leaves[range.clone()], stop).await? {
-                Recorded::New(announcements) => self.announce(announcements, stop).await?,
-                Recorded::Perhaps => self.announcer.catch_up(stop).await,
+            let outcome = self.record_chunk(&contents.leaves[range.clone()], stop).await;
+            // An answer ends the doubt about all that was asked before it; until the outbox is looked through it stays.
+            done.unheard |= self.doubt;
+            match outcome? {
+                Outcome::Recorded(announcements) => {
+                    self.doubt = false;
+                    done.announcements.extend(announcements);
+                }
                 // Halved until the one that is refused stands alone.
-                Recorded::Refused if range.len() > 1 => {
+                Outcome::Refused if range.len() > 1 => {
                     let middle = range.start + range.len() / 2;
                     ranges.push(middle..range.end);
                     ranges.push(range.start..middle);
                 }
-                Recorded::Refused => letters.push(refusal(contents, range.start)),
+                Outcome::Refused => done.letters.push(refusal(contents, range.start)),
             }
         }
-        Ok(letters)
+        Ok(())
     }
 
     /// Records some leaves, all or none.
-    async fn record_chunk(&self, leaves: &[Leaf], stop: &CancellationToken) -> Result<Recorded, Stuck> {
+    async fn record_chunk(&mut self, leaves: &[Leaf], stop: &CancellationToken) -> Result<Outcome, Stuck> {
         let mut waits = RETRY.waits(rand::random());
-        let mut tries = 0;
         loop {
-            tries += 1;
             let failure = match self.store.record(leaves).await {
                 Ok(announcements) => {
                     crash_point("recorder.recorded");
@@ -93,90 +150,54 @@ impl Recorder {
                         |announcement: &&Announcement| announcement.event.kind != EventType::CommandAccepted;
                     let new = announcements.iter().filter(is_leaf).count();
                     self.metrics.duplicates.add(leaves.len().saturating_sub(new) as u64, &[]);
-                    return Ok(if tries == 1 { Recorded::New(announcements) } else { Recorded::Perhaps });
+                    return Ok(Outcome::Recorded(announcements));
                 }
                 // It is the leaf's fault only if the database is otherwise as it must be.
                 Err(refused @ StoreError::Refused(_)) => {
-                    match self.store.unannounced(Timestamp::now(), 1).await {
-                        Ok(_) => {
-                            warn!(
-                                error = &refused as &dyn std::error::Error,
-                                leaves = leaves.len(),
-                                "leaves refused"
-                            );
-                            return Ok(Recorded::Refused);
-                        }
-                        Err(_) => refused,
+                    if self.answers().await {
+                        warn!(
+                            error = &refused as &dyn std::error::Error,
+                            leaves = leaves.len(),
+                            "leaves refused"
+                        );
+                        return Ok(Outcome::Refused);
                     }
+                    refused
                 }
-                Err(failure) => failure,
+                Err(failure) => {
+                    self.doubt = true;
+                    failure
+                }
             };
-            self.wait(waits.next(), failure, stop).await?;
-        }
-    }
-
-    /// Announces events and marks them. What can't be announced for long is left to the sweep.
-    async fn announce(
-        &self,
-        mut announcements: Vec<Announcement>,
-        stop: &CancellationToken,
-    ) -> Result<(), Stuck> {
-        if announcements.is_empty() {
-            return Ok(());
-        }
-        // Again before anything newer is announced: so the order within a conversation holds through an outage.
-        for _ in 0..3 {
-            let published = self.announcer.publish(&announcements).await;
-            crash_point("recorder.announced");
-            self.mark(&published.seqs, stop).await?;
-            crash_point("recorder.marked");
-            if published.left == 0 || stop.is_cancelled() {
-                break;
+            self.fitness.note(Ability::Record, false);
+            let Some(wait) = waits.next() else { return Err(Stuck::Store(failure)) };
+            warn!(error = &failure as &dyn std::error::Error, "the database is in the way, trying again");
+            tokio::select! {
+                () = stop.cancelled() => return Err(Stuck::Stopped),
+                () = sleep(wait) => {}
             }
-            let told: HashSet<i64> = published.seqs.into_iter().collect();
-            announcements.retain(|announcement| !told.contains(&announcement.seq));
-        }
-        Ok(())
-    }
-
-    async fn mark(&self, seqs: &[i64], stop: &CancellationToken) -> Result<(), Stuck> {
-        let mut waits = RETRY.waits(rand::random());
-        while let Err(failure) = self.announcer.mark(seqs).await {
-            self.wait(waits.next(), failure, stop).await?;
-        }
-        Ok(())
-    }
-
-    /// Waits before another try, unless there is none left or the process stops.
-    async fn wait(
-        &self,
-        wait: Option<Duration>,
-        failure: StoreError,
-        stop: &CancellationToken,
-    ) -> Result<(), Stuck> {
-        self.fit.store(false, std::sync::atomic::Ordering::Relaxed);
-        let Some(wait) = wait else { return Err(Stuck::Store(failure)) };
-        warn!(error = &failure as &dyn std::error::Error, "the database is in the way, trying again");
-        tokio::select! {
-            () = stop.cancelled() => Err(Stuck::Stopped),
-            () = sleep(wait) => Ok(()),
         }
     }
 
-    /// Writes letters; each is on DEAD afterwards.
-    pub(crate) async fn write_letters(&self, letters: impl Iterator<Item = DeadLetter>) -> Result<(), Stuck> {
-        let writing = stream::iter(letters).map(|letter| async move { self.dead.write(&letter).await });
-        writing.buffer_unordered(LETTERS).try_collect::<()>().await.map_err(Stuck::Dead)
+    /// Whether the database answers and has its tables.
+    async fn answers(&self) -> bool {
+        self.store.unannounced(Timestamp::now(), 1).await.is_ok()
     }
-}
 
-fn refusal(contents: &Contents, index: usize) -> DeadLetter {
-    let event = &contents.leaves[index].event;
-    let payload = contents.found[contents.origins[index].found].webhook();
-    let detail = format!("event {} is refused by the database", event.id);
-    DeadLetter {
-        tenant: Some(event.tenant.clone()),
-        channel: Some(event.channel.clone()),
-        ..letter("refused", detail, "staffetta.v1.webhook.0", payload)
+    /// Takes nothing more until the database answers, or `stop`.
+    async fn recover(&self, stuck: &Stuck, stop: &CancellationToken) {
+        if stop.is_cancelled() {
+            return;
+        }
+        warn!(error = stuck as &dyn std::error::Error, "recording is stuck, trying again");
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(RETRY.longest) => {}
+            }
+            if self.answers().await {
+                return self.fitness.note(Ability::Record, true);
+            }
+        }
     }
 }

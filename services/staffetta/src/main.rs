@@ -1,6 +1,7 @@
 //! The one binary: a subcommand for each service, all of them together, and the operator's tools.
 
 mod apply;
+mod dead;
 mod demo;
 mod nats_child;
 mod parts;
@@ -41,6 +42,8 @@ enum Command {
     Simulator,
     /// Write registry files into the registry.
     Apply(apply::Arguments),
+    /// List, show and replay what could not be processed.
+    Dead(dead::Arguments),
     /// Bring the database's schema, the streams and the buckets up to date.
     Migrate,
     /// Show a message coming in and two going out, with everything that takes part.
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
 async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo { once } => return demo::run(once).await,
+        Command::Dead(arguments) => return dead::run(arguments, &config).await,
         Command::Apply(arguments) => return apply::run(arguments, &config).await,
         _ => telemetry::start_logs(),
     }
@@ -96,7 +100,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Api => run::parts(&config, &[Part::Api]).await?,
         Command::Simulator => run::parts(&config, &[Part::Simulator]).await?,
         Command::Migrate => run::migrate(&config).await?,
-        Command::Apply(_) | Command::Demo { .. } => {}
+        Command::Apply(_) | Command::Dead(_) | Command::Demo { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

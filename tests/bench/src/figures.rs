@@ -21,6 +21,11 @@ impl Latencies {
         self.0.saturating_record(micros(time).max(1));
     }
 
+    /// The longest of them; 0 for none.
+    pub(crate) fn longest(&self) -> Duration {
+        Duration::from_micros(self.0.max())
+    }
+
     pub(crate) fn percentiles(&self) -> Percentiles {
         let at = |percentile| Duration::from_micros(self.0.value_at_percentile(percentile));
         Percentiles { p50: at(50.0), p99: at(99.0), p999: at(99.9) }
@@ -134,7 +139,8 @@ mod tests {
         let mut latencies = Latencies::new();
         (1..=1000).for_each(|millis| latencies.add(Duration::from_millis(millis)));
         let Percentiles { p50, p99, p999 } = latencies.percentiles();
-        for (found, wanted) in [(p50, 500), (p99, 990), (p999, 999)] {
+        let longest = latencies.longest();
+        for (found, wanted) in [(p50, 500), (p99, 990), (p999, 999), (longest, 1_000)] {
             assert!(found.as_millis().abs_diff(wanted) <= 1, "{found:?} is not {wanted} ms");
         }
     }

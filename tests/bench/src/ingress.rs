@@ -38,8 +38,9 @@ pub(crate) struct Options {
     warm_up: f64,
 }
 
+/// When NATS syncs to disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-enum Sync {
+pub(crate) enum Sync {
     /// The server's own: every two minutes
     Default,
     /// Before each acknowledgement, as in production
@@ -47,14 +48,14 @@ enum Sync {
 }
 
 impl Sync {
-    fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Default => "default",
             Self::Always => "always",
         }
     }
 
-    fn of_nats(self) -> NatsSync {
+    pub(crate) fn of_nats(self) -> NatsSync {
         match self {
             Self::Default => NatsSync::Interval,
             Self::Always => NatsSync::Always,

@@ -6,6 +6,7 @@
 mod dispatch;
 mod idle;
 mod ingress;
+mod record;
 
 mod figures;
 mod machine;
@@ -28,6 +29,8 @@ enum Bench {
     Ingress(ingress::Options),
     /// Commands through the dispatcher to the simulator
     Dispatch(dispatch::Options),
+    /// A backlog of webhooks through the recorder, beside raw inserts of the same rows
+    Record(record::Options),
     /// Memory at rest
     Idle(idle::Options),
 }
@@ -43,6 +46,7 @@ async fn main() -> anyhow::Result<()> {
     match cli.bench {
         Bench::Ingress(options) => ingress::run(&options).await,
         Bench::Dispatch(options) => dispatch::run(&options).await,
+        Bench::Record(options) => record::run(&options).await,
         Bench::Idle(options) => idle::run(&options).await,
     }
 }

@@ -7,6 +7,7 @@
 mod bad_commands;
 mod broken_webhooks;
 mod crashes;
+mod dead;
 mod doubts;
 mod drain;
 mod failover;

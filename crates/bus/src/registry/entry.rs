@@ -1,6 +1,7 @@
 //! Entries as files and the bucket hold them.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 use staffetta_domain::{AppId, ChannelId, EndpointId, TenantId};
@@ -85,6 +86,21 @@ pub struct TenantEntry {
     /// What becomes of its commands whose outcome nobody can tell.
     #[serde(default)]
     pub doubt_policy: DoubtPolicy,
+    /// How long its events, messages and ended commands are kept, in days.
+    #[serde(default = "default_retention_days", skip_serializing_if = "is_default_retention")]
+    pub retention_days: u16,
+}
+
+/// Bounds of `retention_days`. Providers repeat webhooks for seven days, and a leaf that is forgotten is new again.
+pub(super) const RETENTION_DAYS: RangeInclusive<u16> = 8..=3650;
+
+fn default_retention_days() -> u16 {
+    90
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_default_retention(days: &u16) -> bool {
+    *days == default_retention_days()
 }
 
 /// Whose API a channel speaks.

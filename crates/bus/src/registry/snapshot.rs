@@ -6,7 +6,7 @@ use std::sync::Arc;
 use secrecy::SecretString;
 use staffetta_domain::{AppId, ChannelId, TenantId};
 
-use super::entry::{ChannelEntry, DoubtPolicy, Entry, Provider};
+use super::entry::{ChannelEntry, DoubtPolicy, Entry, Provider, RETENTION_DAYS};
 use crate::codec::Encoding;
 use crate::secret::{MasterKey, key_digest};
 
@@ -30,6 +30,8 @@ pub struct Tenant {
     pub encoding: Encoding,
     /// What becomes of its commands whose outcome nobody can tell.
     pub doubt_policy: DoubtPolicy,
+    /// How long its events, messages and ended commands are kept, in days.
+    pub retention_days: u16,
 }
 
 /// A channel, its token at hand.
@@ -99,6 +101,9 @@ impl Registry {
                         id: entry.id.clone(),
                         encoding: entry.encoding,
                         doubt_policy: entry.doubt_policy,
+                        retention_days: entry
+                            .retention_days
+                            .clamp(*RETENTION_DAYS.start(), *RETENTION_DAYS.end()),
                     };
                     registry.tenants.insert(entry.id.clone(), Arc::new(tenant));
                 }
@@ -151,6 +156,11 @@ impl Registry {
     /// The app of that id.
     pub fn app(&self, id: &AppId) -> Option<&Arc<App>> {
         self.apps.get(id)
+    }
+
+    /// All tenants, in no order.
+    pub fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
+        self.tenants.values()
     }
 
     /// The tenant of that id.

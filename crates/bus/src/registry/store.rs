@@ -8,7 +8,7 @@ use async_nats::jetstream::kv;
 use futures_util::TryStreamExt;
 
 use super::RegistryError;
-use super::entry::{Entry, RegistryFile};
+use super::entry::{Entry, RETENTION_DAYS, RegistryFile};
 use crate::secret::MasterKey;
 use crate::{Bus, streams};
 
@@ -213,7 +213,15 @@ fn check(
     for (key, entry) in wanted {
         let wrong = |problem: String| Err(RegistryError::Wrong { entry: key.clone(), problem });
         match entry {
-            Entry::App(_) | Entry::Tenant(_) => {}
+            Entry::App(_) => {}
+            Entry::Tenant(tenant) => {
+                if !RETENTION_DAYS.contains(&tenant.retention_days) {
+                    let (least, most) = (RETENTION_DAYS.start(), RETENTION_DAYS.end());
+                    return wrong(format!(
+                        "retention_days must be {least} to {most}: webhooks are repeated for 7 days, and must be known then"
+                    ));
+                }
+            }
             Entry::Endpoint(endpoint) => {
                 if !there(&format!("tenant.{}", endpoint.tenant)) {
                     return wrong(format!("its tenant {} is not registered", endpoint.tenant));
@@ -240,4 +248,28 @@ fn check(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenants_events_are_kept_for_as_long_as_webhooks_are_repeated() {
+        let checked = |days: &str| {
+            let file = RegistryFile::parse(&format!("[[tenant]]\nid = \"acme\"\n{days}")).unwrap();
+            let wanted = file.entries().into_iter().map(|entry| (entry.key(), entry)).collect();
+            check(&wanted, &BTreeMap::new(), Unnamed::Keep).map_err(|error| error.to_string())
+        };
+        for fine in ["", "retention_days = 8", "retention_days = 3650"] {
+            assert_eq!(checked(fine), Ok(()), "{fine}");
+        }
+        for wrong in ["retention_days = 7", "retention_days = 3651"] {
+            let error = checked(wrong).unwrap_err();
+            assert!(
+                error.contains("tenant.acme") && error.contains("retention_days must be 8 to 3650"),
+                "{error}"
+            );
+        }
+    }
 }

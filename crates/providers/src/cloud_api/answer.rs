@@ -1,5 +1,6 @@
 //! What comes back.
 
+use std::fmt;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -8,9 +9,56 @@ use staffetta_domain::{ErrorClass, ProviderError, Wamid};
 
 use super::SendError;
 
+/// The provider took a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The message's id.
+    pub wamid: Wamid,
+    /// What the provider calls the recipient, if it said: the same number in another spelling (Brazil's ninth digit),
+    /// or the user's business-scoped id. Personal data.
+    pub called: Option<Called>,
+}
+
+/// A recipient's name, as the provider spells it. It does not print.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Called(String);
+
+impl Called {
+    /// The number or id.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}
+
+impl fmt::Debug for Called {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Called(…)")
+    }
+}
+
 #[derive(Deserialize)]
 struct Accepted {
+    #[serde(default)]
+    contacts: Vec<AcceptedContact>,
     messages: Vec<AcceptedMessage>,
+}
+
+#[derive(Deserialize)]
+struct AcceptedContact {
+    #[serde(default)]
+    wa_id: Option<String>,
+    #[serde(default)]
+    user_id: Option<String>,
+}
+
+impl Accepted {
+    fn taken(self) -> Option<Taken> {
+        let wamid = self.messages.first()?.id.parse().ok()?;
+        let contact = self.contacts.into_iter().next();
+        let called =
+            contact.and_then(|contact| contact.wa_id.or(contact.user_id)).filter(|name| !name.is_empty());
+        Some(Taken { wamid, called: called.map(Called) })
+    }
 }
 
 #[derive(Deserialize)]
@@ -42,11 +90,12 @@ pub(super) fn understand(
     status: StatusCode,
     answer: Option<&[u8]>,
     retry_after: Option<Duration>,
-) -> Result<Wamid, SendError> {
+) -> Result<Taken, SendError> {
     if status.is_success() {
         let accepted = answer.and_then(|answer| serde_json::from_slice::<Accepted>(answer).ok());
-        let wamid = accepted.and_then(|accepted| accepted.messages.first()?.id.parse().ok());
-        return wamid.ok_or(SendError::NoAnswer("accepted, but the answer cannot be read"));
+        return accepted
+            .and_then(Accepted::taken)
+            .ok_or(SendError::NoAnswer("accepted, but the answer cannot be read"));
     }
     let refused = answer.and_then(|answer| serde_json::from_slice::<Refused>(answer).ok());
     let http = status.as_u16();
@@ -95,7 +144,7 @@ fn title(message: String) -> String {
 mod tests {
     use super::*;
 
-    fn answer(status: u16, body: &str) -> Result<Wamid, SendError> {
+    fn answer(status: u16, body: &str) -> Result<Taken, SendError> {
         understand(StatusCode::from_u16(status).unwrap(), Some(body.as_bytes()), None)
     }
 
@@ -103,7 +152,19 @@ mod tests {
     fn an_accepted_message_has_its_wamid() {
         let body = r#"{"messaging_product":"whatsapp","contacts":[{"input":"+1","wa_id":"1"}],
                        "messages":[{"id":"wamid.X","message_status":"accepted"}]}"#;
-        assert_eq!(answer(200, body).unwrap().as_str(), "wamid.X");
+        let taken = answer(200, body).unwrap();
+        assert_eq!(taken.wamid.as_str(), "wamid.X");
+        assert_eq!(taken.called.unwrap().into_text(), "1");
+    }
+
+    #[test]
+    fn an_acceptance_need_not_name_the_recipient() {
+        for contacts in ["[]", r#"[{"input":"1"}]"#, r#"[{"wa_id":""}]"#] {
+            let body = format!(r#"{{"contacts":{contacts},"messages":[{{"id":"wamid.X"}}]}}"#);
+            assert_eq!(answer(200, &body).unwrap().called, None, "{contacts}");
+        }
+        let body = r#"{"contacts":[{"input":"US.1","user_id":"US.1"}],"messages":[{"id":"wamid.X"}]}"#;
+        assert_eq!(answer(200, body).unwrap().called.unwrap().into_text(), "US.1");
     }
 
     #[test]

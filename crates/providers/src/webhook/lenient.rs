@@ -51,6 +51,36 @@ pub(super) fn id(value: &Value) -> Option<String> {
     }
 }
 
+/// A whole number, written as a text or as a number, as a number.
+pub(super) fn number(value: &Value) -> Option<Value> {
+    match value {
+        Value::String(text) => text.parse::<i64>().ok().map(Value::from),
+        Value::Number(_) => Some(value.clone()),
+        _ => None,
+    }
+}
+
+/// The value with every id in it as a text: not every reader of JSON keeps all digits of a number.
+pub(super) fn with_text_ids(value: &Value) -> Value {
+    match value {
+        Value::Array(items) => items.iter().map(with_text_ids).collect(),
+        Value::Object(fields) => Value::Object(
+            fields.iter().map(|(name, value)| (name.clone(), with_text_ids_in(name, value))).collect(),
+        ),
+        plain => plain.clone(),
+    }
+}
+
+/// The same for the field of that name.
+pub(super) fn with_text_ids_in(name: &str, value: &Value) -> Value {
+    let is_id = name == "id" || name == "ids" || name.ends_with("_id") || name.ends_with("_ids");
+    match value {
+        Value::Number(number) if is_id => number.to_string().into(),
+        Value::Array(items) if is_id => items.iter().map(|item| with_text_ids_in(name, item)).collect(),
+        value => with_text_ids(value),
+    }
+}
+
 /// Sets a field to a text if there is one.
 pub(super) fn set(object: &mut Object, name: &str, text: Option<&str>) {
     if let Some(text) = text {
@@ -139,6 +169,15 @@ mod tests {
             serde_json::from_str("{ \"b\": {}, \"a\": [1, {\"y\": null, \"x\": \"é\"}]}").unwrap();
         assert_eq!(canonical(&one), canonical(&other));
         assert_ne!(canonical(&json!(["a", "b"])), canonical(&json!(["a,b"])));
+    }
+
+    #[test]
+    fn ids_are_texts_however_deep_they_stand() {
+        let value =
+            json!({"id": 9_007_199_254_740_993_u64, "code": 1, "in": [{"app_id": 2, "x_ids": [3, "4"]}]});
+        let expected =
+            json!({"id": "9007199254740993", "code": 1, "in": [{"app_id": "2", "x_ids": ["3", "4"]}]});
+        assert_eq!(with_text_ids(&value), expected);
     }
 
     #[test]

@@ -2,37 +2,60 @@
 
 use serde_json::json;
 use staffetta_domain::{
-    Callback, ChannelId, Event, EventId, EventType, Leaf, MessageState, MessageUpdate, Object, Settles,
-    TenantId, Wamid,
+    Callback, ChannelId, Event, EventId, EventType, Leaf, MessageState, Object, Settles, Sighting, TenantId,
+    Touch, Wamid,
 };
 
-use super::{Found, lenient};
+use super::who::{PARTICIPANT, Person, RECIPIENT};
+use super::{Found, lenient, problem, who};
 
 pub(super) fn leaf(found: &Found, tenant: &TenantId, channel: &ChannelId) -> Leaf {
     let status = found.fields();
     let name = lenient::text(status, "status");
     let id = match (&found.wamid, &found.frame.phone_number_id, name) {
         (Some(wamid), Some(number), Some(name)) => {
-            EventId::of(&["status", number, wamid.as_str(), name, participant(status)])
+            let key = ["status", number, wamid.as_str(), name, participant(status)];
+            match foreign_type(status) {
+                None => EventId::of(&key),
+                Some(kind) => EventId::of(&[&key[..], &[kind]].concat()),
+            }
         }
         _ => found.id_by_content(tenant),
     };
-
-    let mut data = found.data();
-    lenient::set(&mut data, "wamid", found.wamid.as_ref().map(Wamid::as_str));
-    lenient::set(&mut data, "status", name);
-    lenient::set(&mut data, "timestamp", Some(&found.time().to_string()));
-    lenient::set(&mut data, "recipient", lenient::text(status, "recipient_id"));
-    lenient::set(&mut data, "recipient_user_id", lenient::text(status, "recipient_user_id"));
-    lenient::copy(status, &mut data, &["pricing", "conversation", "errors"]);
-    data.insert("raw".into(), found.leaf.clone());
-
     let callback = lenient::text(status, "biz_opaque_callback_data").and_then(Callback::decode);
+    let callback = callback.filter(|_| foreign_type(status).is_none());
+    let user = user(found);
     Leaf {
-        event: found.event(id, EventType::MessageStatus, data, tenant, channel),
-        message: update(found, name, callback.as_ref()),
+        event: found.event(id, EventType::MessageStatus, data(found, name, &user), tenant, channel),
+        sighting: Some(sighting(found, user)),
+        touch: touch(found, name, callback.as_ref()),
         settles: callback.and_then(|callback| settles(found, callback, tenant, channel)),
     }
+}
+
+fn data(found: &Found, name: Option<&str>, user: &Person) -> Object {
+    let status = found.fields();
+    let mut data = found.data();
+    lenient::set(&mut data, "wamid", found.wamid.as_ref().map(Wamid::as_str));
+    lenient::set(&mut data, "type", foreign_type(status));
+    lenient::set(&mut data, "status", name);
+    lenient::set(&mut data, "timestamp", Some(&found.time().to_string()));
+    if is_of_group(status) {
+        Person::of(found, &PARTICIPANT).tell(&PARTICIPANT, &mut data);
+        lenient::set(&mut data, "group_id", lenient::text(status, "recipient_id"));
+        lenient::set(&mut data, "recipient", lenient::text(status, "recipient_id"));
+    } else {
+        user.tell(&RECIPIENT, &mut data);
+    }
+    lenient::copy(status, &mut data, &["recipient_type", "pricing", "conversation", "payment"]);
+    if let Some(errors) = status.get("errors") {
+        data.insert("errors".into(), problem::with_hints(errors));
+        let first = errors.get(0).and_then(problem::short);
+        data.extend(first.map(|error| ("error".into(), error)));
+    }
+    data.extend(found.contact.clone().map(|contact| ("contact".into(), contact)));
+    data.insert("raw".into(), found.leaf.clone());
+    data
 }
 
 /// Which member of a group the status is about; empty outside of groups. Not the recipient: the same status may come
@@ -43,19 +66,37 @@ fn participant(status: &Object) -> &str {
         .unwrap_or_default()
 }
 
-fn recipient(status: &Object) -> Option<&str> {
-    lenient::text(status, "recipient_id").or_else(|| lenient::text(status, "recipient_user_id"))
+fn is_of_group(status: &Object) -> bool {
+    lenient::text(status, "recipient_type") == Some("group") || !participant(status).is_empty()
+}
+
+/// What has the status if not the message itself: a payment's `failed` says nothing of the message that asked for it.
+fn foreign_type(status: &Object) -> Option<&str> {
+    lenient::text(status, "type").filter(|kind| *kind != "message")
+}
+
+fn user(found: &Found) -> Person {
+    let mut person = Person::of(found, &RECIPIENT);
+    // Its name in the first weeks.
+    person.add_parent(lenient::text(found.fields(), "parent_recipient_user_id"));
+    person
+}
+
+fn sighting(found: &Found, user: Person) -> Sighting {
+    if is_of_group(found.fields()) {
+        return who::group(lenient::text(found.fields(), "recipient_id"), found.time(), false);
+    }
+    user.sighting(found.time(), false)
 }
 
 /// A status that moves nothing still proves, by naming its command, that the message was accepted.
-fn update(found: &Found, name: Option<&str>, callback: Option<&Callback>) -> Option<MessageUpdate> {
-    let state = name.and_then(MessageState::of_status).or(callback.map(|_| MessageState::Accepted))?;
-    Some(MessageUpdate {
+fn touch(found: &Found, name: Option<&str>, callback: Option<&Callback>) -> Option<Touch> {
+    if foreign_type(found.fields()).is_some() {
+        return None;
+    }
+    Some(Touch::Moved {
         wamid: found.wamid.clone()?,
-        user: recipient(found.fields()).map(str::to_owned),
-        state,
-        kind: None,
-        content: None,
+        state: name.and_then(MessageState::of_status).or(callback.map(|_| MessageState::Accepted)),
         at: found.time(),
         command: callback.map(|callback| callback.command.clone()),
     })
@@ -63,11 +104,14 @@ fn update(found: &Found, name: Option<&str>, callback: Option<&Callback>) -> Opt
 
 fn settles(found: &Found, callback: Callback, tenant: &TenantId, channel: &ChannelId) -> Option<Settles> {
     let wamid = found.wamid.as_ref()?.as_str();
+    let status = found.fields();
     let Callback { command, attempt } = callback;
+    let recipient =
+        lenient::text(status, "recipient_id").or_else(|| lenient::text(status, "recipient_user_id"));
     let mut data = Object::new();
     lenient::set(&mut data, "command_id", Some(command.as_str()));
     lenient::set(&mut data, "wamid", Some(wamid));
-    lenient::set(&mut data, "recipient", recipient(found.fields()));
+    lenient::set(&mut data, "recipient", recipient);
     data.insert("attempt".into(), json!(attempt));
     lenient::set(&mut data, "settled_by", Some("status"));
     let accepted = Event {

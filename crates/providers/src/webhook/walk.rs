@@ -8,7 +8,9 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use staffetta_domain::{Object, Wamid};
 
-use super::{Broken, Found, Frame, List, Part, lenient};
+use super::frame::{Chapter, Frame};
+use super::list::List;
+use super::{Broken, Found, Part, lenient, who};
 
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
@@ -33,6 +35,24 @@ struct Change<'a> {
     time: Option<Value>,
     field: Option<String>,
     value: &'a RawValue,
+}
+
+/// A list that may be there, skimmed.
+struct Items<'a> {
+    name: &'static str,
+    /// The items, or what stands there in place of a list.
+    found: Option<Result<Vec<&'a RawValue>, &'a RawValue>>,
+}
+
+impl<'a> Items<'a> {
+    fn of(fields: &Fields<'a>, name: &'static str) -> Self {
+        let raw = fields.get(name).copied().filter(|raw| raw.get() != "null");
+        Self { name, found: raw.map(|raw| lenient::skim_list(raw.get()).ok_or(raw)) }
+    }
+
+    fn len(&self) -> usize {
+        self.found.as_ref().and_then(|found| found.as_ref().ok()).map_or(0, Vec::len)
+    }
 }
 
 impl Walk {
@@ -60,7 +80,6 @@ impl Walk {
         let Some(entry) = lenient::skim_object(raw.get()) else {
             return self.broken(place, "is not an object", raw.get());
         };
-        let whole = |name: &str| entry.get(name).and_then(|raw| lenient::read(raw.get()).ok());
         match entry.get("changes").and_then(|changes| lenient::skim_list(changes.get())) {
             Some(changes) if !changes.is_empty() => {
                 for (index, raw) in changes.into_iter().enumerate() {
@@ -68,10 +87,10 @@ impl Walk {
                     let change = lenient::skim_object(raw.get());
                     match change.as_ref().and_then(|change| Some((change, *change.get("value")?))) {
                         Some((change, value)) => {
-                            let field = change.get("field").and_then(|raw| lenient::read(raw.get()).ok());
+                            let field = read_field(change, "field");
                             let change = Change {
-                                waba_id: whole("id").as_ref().and_then(lenient::id),
-                                time: whole("time").filter(Value::is_number),
+                                waba_id: read_field(&entry, "id").as_ref().and_then(lenient::id),
+                                time: read_field(&entry, "time").as_ref().and_then(lenient::number),
                                 field: field.as_ref().and_then(Value::as_str).map(str::to_owned),
                                 value,
                             };
@@ -89,125 +108,179 @@ impl Walk {
     fn change(&mut self, place: &str, change: Change<'_>) {
         let place = format!("{place}.value");
         let fields = lenient::skim_object(change.value.get()).unwrap_or_default();
-        let lists: &[List] = match change.field.as_deref() {
-            Some("messages") => &[List::Messages, List::Statuses, List::Errors],
-            // Some of Meta's own samples have lost it.
-            None if fields.contains_key("messages") || fields.contains_key("statuses") => {
-                &[List::Messages, List::Statuses, List::Errors]
-            }
-            Some("smb_message_echoes") => &[List::Echoes],
-            _ => &[],
-        };
+        let lists = List::of_field(change.field.as_deref(), |name| fields.contains_key(name));
         let text = change.value.get();
         let frame = Arc::new(self.frame(change, &fields, !lists.is_empty()));
         if lists.is_empty() {
             return self.whole(&place, frame, text);
         }
-        let contacts = contacts(&fields);
         let before = self.parts.len();
-        for list in lists {
-            self.list(&place, &frame, *list, &fields, &contacts);
+        let items: Vec<(List, Items<'_>)> =
+            lists.iter().filter_map(|list| Some((*list, Items::of(&fields, list.name()?)))).collect();
+        let contacts = contacts(&fields);
+        let alone = items.iter().map(|(_, items)| items.len()).sum::<usize>() == 1;
+        for (list, items) in items {
+            for (place, item) in self.list(&place, items) {
+                if list == List::HistoryItems {
+                    self.history(&place, &frame, item);
+                } else {
+                    let contact = |leaf: &Object| who::contact_of(list, leaf, &contacts, alone).cloned();
+                    self.leaf(&place, &frame, list, item, contact, None);
+                }
+            }
         }
-        let unknown = unknown_lists(&fields, lists);
-        if self.parts.len() == before {
+        let known = |name: &str| {
+            matches!(name, "messaging_product" | "metadata" | "display_phone_number" | "contacts")
+                || lists.iter().any(|list| list.name() == Some(name))
+        };
+        if let Some(leaf) = self.unknown(&place, &fields, known) {
+            self.push(&frame, List::Whole, leaf);
+        } else if self.parts.len() == before {
             self.whole(&place, frame, text);
-        } else if !unknown.is_empty() {
-            self.unknown(&place, &frame, &unknown);
         }
     }
 
     fn frame(&self, change: Change<'_>, fields: &Fields<'_>, has_lists: bool) -> Frame {
-        let whole = |name: &str| fields.get(name).and_then(|raw| lenient::read(raw.get()).ok());
-        let metadata = match whole("metadata") {
-            Some(Value::Object(metadata)) => metadata,
-            _ => Object::new(),
-        };
+        let metadata = object_field(fields, "metadata");
         // Outside of metadata, a number's name stands in the value itself.
-        let display = metadata.get("display_phone_number").cloned().or_else(|| whole("display_phone_number"));
+        let shown = metadata.get("display_phone_number").cloned();
+        let display = shown.or_else(|| read_field(fields, "display_phone_number"));
         let unnamed = if has_lists { "messages" } else { "unknown" };
         Frame {
             received_at: self.received_at,
             waba_id: change.waba_id,
             time: change.time,
             field: change.field.unwrap_or_else(|| unnamed.into()),
-            messaging_product: whole("messaging_product"),
+            messaging_product: read_field(fields, "messaging_product"),
             phone_number_id: metadata.get("phone_number_id").and_then(lenient::id),
             display_phone_number: display.as_ref().and_then(lenient::id),
             metadata,
         }
     }
 
-    fn list(&mut self, place: &str, frame: &Arc<Frame>, list: List, fields: &Fields<'_>, contacts: &[Value]) {
-        let Some(name) = list.name() else { return };
-        let Some(raw) = fields.get(name).filter(|raw| raw.get() != "null") else { return };
-        let place = format!("{place}.{name}");
-        let Some(items) = lenient::skim_list(raw.get()) else {
-            return self.broken(place, "is not a list", raw.get());
-        };
-        let alone = items.len() == 1;
-        for (index, item) in items.into_iter().enumerate() {
-            let contacts = if list == List::Messages { contacts } else { &[] };
-            match found(frame, list, item, contacts, alone) {
-                Ok(found) => self.parts.push(Part::Found(found)),
-                Err(problem) => self.broken(format!("{place}[{index}]"), problem, item.get()),
+    /// The items of one list of the object at `place`, each with its own place.
+    fn list<'a>(&mut self, place: &str, items: Items<'a>) -> Vec<(String, &'a RawValue)> {
+        let place = format!("{place}.{}", items.name);
+        match items.found {
+            None => Vec::new(),
+            Some(Ok(items)) => items
+                .into_iter()
+                .enumerate()
+                .map(|(index, item)| (format!("{place}[{index}]"), item))
+                .collect(),
+            Some(Err(raw)) => {
+                self.broken(place, "is not a list", raw.get());
+                Vec::new()
             }
+        }
+    }
+
+    /// An item of `history`: threads of messages, or the reason why there are none.
+    fn history(&mut self, place: &str, frame: &Arc<Frame>, raw: &RawValue) {
+        let Some(fields) = lenient::skim_object(raw.get()) else {
+            return self.broken(place, "is not an object", raw.get());
+        };
+        let before = self.parts.len();
+        let metadata = object_field(&fields, "metadata");
+        for (place, thread) in self.list(place, Items::of(&fields, "threads")) {
+            let Some(fields) = lenient::skim_object(thread.get()) else {
+                self.broken(place, "is not an object", thread.get());
+                continue;
+            };
+            let kept = fields.keys().filter(|name| *name != "messages");
+            let thread = kept.filter_map(|name| Some((name.clone(), read_field(&fields, name)?))).collect();
+            let chapter = Arc::new(Chapter { metadata: metadata.clone(), thread });
+            for (place, raw) in self.list(&place, Items::of(&fields, "messages")) {
+                self.leaf(&place, frame, List::HistoryMessages, raw, |_| None, Some(&chapter));
+            }
+        }
+        let chapter = Arc::new(Chapter { metadata, thread: Object::new() });
+        for (place, raw) in self.list(place, Items::of(&fields, "errors")) {
+            self.leaf(&place, frame, List::HistoryErrors, raw, |_| None, Some(&chapter));
+        }
+        let known = |name: &str| matches!(name, "metadata" | "threads" | "errors");
+        if let Some(leaf) = self.unknown(place, &fields, known) {
+            self.push(frame, List::HistoryItems, leaf);
+        } else if self.parts.len() == before {
+            match lenient::read(raw.get()) {
+                Ok(item) => self.push(frame, List::HistoryItems, item),
+                Err(problem) => self.broken(place, problem, raw.get()),
+            }
+        }
+    }
+
+    /// One item of a list, told if it can be.
+    fn leaf(
+        &mut self,
+        place: &str,
+        frame: &Arc<Frame>,
+        list: List,
+        raw: &RawValue,
+        contact: impl Fn(&Object) -> Option<Value>,
+        chapter: Option<&Arc<Chapter>>,
+    ) {
+        let found = || {
+            let leaf = lenient::read(raw.get())?;
+            let Value::Object(fields) = &leaf else { return Err("is not an object") };
+            if list.needs_number() && frame.phone_number_id.is_none() {
+                return Err("has no metadata.phone_number_id beside it");
+            }
+            let id = if list.needs_number() { lenient::text(fields, "id") } else { None };
+            let wamid: Option<Wamid> =
+                id.map(str::parse).transpose().map_err(|_| "has an id of more than 512 bytes")?;
+            let contact = contact(fields);
+            Ok(Found { frame: Arc::clone(frame), list, leaf, wamid, contact, chapter: chapter.cloned() })
+        };
+        match found() {
+            Ok(found) => self.parts.push(Part::Found(found)),
+            Err(problem) => self.broken(place, problem, raw.get()),
         }
     }
 
     fn whole(&mut self, place: &str, frame: Arc<Frame>, text: &str) {
         match lenient::read(text) {
-            Ok(leaf) => {
-                self.parts.push(Part::Found(Found {
-                    frame,
-                    list: List::Whole,
-                    leaf,
-                    wamid: None,
-                    contact: None,
-                }));
-            }
+            Ok(leaf) => self.push(&frame, List::Whole, leaf),
             Err(problem) => self.broken(place, problem, text),
         }
     }
 
-    /// Lists beside the known ones are told too, as a value that holds nothing else.
-    fn unknown(&mut self, place: &str, frame: &Arc<Frame>, unknown: &Fields<'_>) {
-        let mut value = Object::from_iter([("metadata".to_owned(), Value::Object(frame.metadata.clone()))]);
-        for (name, raw) in unknown {
+    fn push(&mut self, frame: &Arc<Frame>, list: List, leaf: Value) {
+        let frame = Arc::clone(frame);
+        self.parts.push(Part::Found(Found { frame, list, leaf, wamid: None, contact: None, chapter: None }));
+    }
+
+    /// What stands beside the known fields is told too, as an object that holds nothing else. Plain texts and numbers
+    /// are not worth an event.
+    fn unknown(&mut self, place: &str, fields: &Fields<'_>, known: impl Fn(&str) -> bool) -> Option<Value> {
+        let mut unknown = Object::new();
+        for (name, raw) in fields.iter().filter(|(name, raw)| !known(name) && holds_something(raw)) {
             match lenient::read(raw.get()) {
-                Ok(list) => {
-                    value.insert(name.clone(), list);
+                Ok(value) => {
+                    unknown.insert(name.clone(), value);
                 }
-                Err(problem) => self.broken(format!("{place}.{name}"), problem, raw.get()),
+                Err(problem) => self.broken(place, problem, raw.get()),
             }
         }
-        let leaf = Value::Object(value);
-        let frame = Arc::clone(frame);
-        self.parts.push(Part::Found(Found { frame, list: List::Whole, leaf, wamid: None, contact: None }));
+        if unknown.is_empty() {
+            return None;
+        }
+        // Whose it is.
+        for name in ["metadata", "display_phone_number"] {
+            unknown.extend(read_field(fields, name).map(|value| (name.to_owned(), value)));
+        }
+        Some(Value::Object(unknown))
     }
 }
 
-/// One item of a list, if it can be told.
-fn found(
-    frame: &Arc<Frame>,
-    list: List,
-    raw: &RawValue,
-    contacts: &[Value],
-    alone: bool,
-) -> Result<Found, &'static str> {
-    let leaf = lenient::read(raw.get())?;
-    let Value::Object(fields) = &leaf else { return Err("is not an object") };
-    if frame.phone_number_id.is_none() {
-        return Err("has no metadata.phone_number_id beside it");
+fn read_field(fields: &Fields<'_>, name: &str) -> Option<Value> {
+    lenient::read(fields.get(name)?.get()).ok()
+}
+
+fn object_field(fields: &Fields<'_>, name: &str) -> Object {
+    match read_field(fields, name) {
+        Some(Value::Object(object)) => object,
+        _ => Object::new(),
     }
-    let wamid: Option<Wamid> = match list {
-        List::Messages | List::Echoes | List::Statuses => lenient::text(fields, "id")
-            .map(str::parse)
-            .transpose()
-            .map_err(|_| "has an id of more than 512 bytes")?,
-        List::Errors | List::Whole => None,
-    };
-    let contact = contact_of(fields, contacts, alone).cloned();
-    Ok(Found { frame: Arc::clone(frame), list, leaf, wamid, contact })
 }
 
 fn contacts(fields: &Fields<'_>) -> Vec<Value> {
@@ -215,26 +288,11 @@ fn contacts(fields: &Fields<'_>) -> Vec<Value> {
     items.into_iter().filter_map(|raw| lenient::read(raw.get()).ok()).filter(Value::is_object).collect()
 }
 
-/// The contact that wrote the message. A number may differ in spelling, so a message that came alone with one contact
-/// is that contact's.
-fn contact_of<'a>(message: &Object, contacts: &'a [Value], alone: bool) -> Option<&'a Value> {
-    let is = |contact: &Value, theirs: &str, ours: &str| {
-        lenient::text(message, ours).is_some_and(|id| contact.get(theirs).and_then(Value::as_str) == Some(id))
-    };
-    let named = |contact: &&Value| is(contact, "wa_id", "from") || is(contact, "user_id", "from_user_id");
-    contacts.iter().find(named).or(match contacts {
-        [only] if alone => Some(only),
-        _ => None,
-    })
-}
-
-/// Non-empty lists that nobody asked for.
-fn unknown_lists<'a>(fields: &Fields<'a>, known: &[List]) -> Fields<'a> {
-    let is_known = |name: &str| name == "contacts" || known.iter().any(|list| list.name() == Some(name));
-    let is_list = |raw: &RawValue| lenient::skim_list(raw.get()).is_some_and(|items| !items.is_empty());
-    fields
-        .iter()
-        .filter(|(name, raw)| !is_known(name) && is_list(raw))
-        .map(|(name, raw)| (name.clone(), *raw))
-        .collect()
+/// Whether it is a list or an object with something in it.
+fn holds_something(raw: &RawValue) -> bool {
+    match raw.get().as_bytes().first() {
+        Some(b'[') => lenient::skim_list(raw.get()).is_none_or(|items| !items.is_empty()),
+        Some(b'{') => lenient::skim_object(raw.get()).is_none_or(|fields| !fields.is_empty()),
+        _ => false,
+    }
 }

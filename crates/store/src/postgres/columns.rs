@@ -2,10 +2,8 @@
 
 use sqlx::postgres::{PgArguments, Postgres};
 use sqlx::query::QueryAs;
-use staffetta_domain::CommandId;
 
-use crate::moment::Moment;
-use crate::rows::{EventRow, MessageRow};
+use crate::rows::MessageRow;
 
 /// A statement that is being bound.
 pub(super) type Statement<'q, T> = QueryAs<'q, Postgres, T, PgArguments>;
@@ -15,33 +13,27 @@ pub(super) fn column<'a, R, T>(rows: &'a [R], value: impl Fn(&'a R) -> T) -> Vec
     rows.iter().map(value).collect()
 }
 
-/// Binds `id, tenant, channel, type, subject, time, data, command_id`, in the order in which the events are told.
-pub(super) fn bind_events<'q, T>(statement: Statement<'q, T>, rows: &'q [EventRow<'q>]) -> Statement<'q, T> {
-    statement
-        .bind(column(rows, |row| row.event.id.as_str()))
-        .bind(column(rows, |row| row.event.tenant.as_str()))
-        .bind(column(rows, |row| row.event.channel.as_str()))
-        .bind(column(rows, |row| row.event.kind.as_str()))
-        .bind(column(rows, |row| row.subject.as_ref()))
-        .bind(column(rows, |row| Moment::from(row.event.time)))
-        .bind(column(rows, |row| row.data.as_str()))
-        .bind(column(rows, |row| row.command.map(CommandId::as_str)))
-}
-
-/// Binds `channel, wamid, tenant, direction, user_key, kind, content, state, command_id, provider_time`, sorted by key.
+/// Binds a message's columns in the table's order, sorted by key. Its steps travel as one text: arrays of arrays must
+/// all be of one length.
 pub(super) fn bind_messages<'q, T>(
     statement: Statement<'q, T>,
-    rows: &'q [MessageRow<'q>],
+    rows: &'q [&'q MessageRow<'q>],
 ) -> Statement<'q, T> {
     statement
         .bind(column(rows, |row| row.channel))
         .bind(column(rows, |row| row.wamid.as_ref()))
         .bind(column(rows, |row| row.tenant))
-        .bind(column(rows, |row| row.direction()))
-        .bind(column(rows, |row| row.user.as_deref()))
+        .bind(column(rows, |row| row.conversation))
+        .bind(column(rows, |row| row.direction.as_str()))
         .bind(column(rows, |row| row.kind.as_deref()))
-        .bind(column(rows, |row| row.content.as_deref()))
         .bind(column(rows, |row| row.state.rank()))
-        .bind(column(rows, |row| row.command.map(CommandId::as_str)))
+        .bind(column(rows, |row| row.command))
         .bind(column(rows, |row| row.at))
+        .bind(column(rows, |row| row.timed))
+        .bind(column(rows, |row| row.place))
+        .bind(column(rows, |row| row.content_seq))
+        .bind(column(rows, |row| row.edit.map(|(_, seq)| seq)))
+        .bind(column(rows, |row| row.edit.map(|(at, _)| at)))
+        .bind(column(rows, |row| row.withdrawn_at))
+        .bind(column(rows, |row| row.steps.iter().map(i64::to_string).collect::<Vec<_>>().join(",")))
 }

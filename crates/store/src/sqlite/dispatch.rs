@@ -1,14 +1,13 @@
-//! The dispatcher's and the api's statements.
-
-use std::collections::HashSet;
+//! The dispatcher's and the api's transactions.
 
 use sqlx::sqlite::SqliteConnection;
+use staffetta_domain::{CommandId, TenantId};
 
-use super::record::tell;
-use super::{Sqlite, keep_message};
+use super::Sqlite;
+use super::tell::tell;
+use crate::batch::{ClaimRow, Claiming, OutcomeRow, Settling};
 use crate::moment::Moment;
-use crate::records::{ClaimedRow, announcements, answers};
-use crate::rows::{ClaimRow, Claiming, OutcomeRow, Settling};
+use crate::records::{ClaimedRow, CommandFactsRow, answers, doubts, facts};
 use crate::types::{Announcement, Claim, Claimed, NewCommand, Outcome, StoreError};
 
 impl Sqlite {
@@ -16,49 +15,42 @@ impl Sqlite {
         &self,
         claims: &[Claim],
     ) -> Result<(Vec<Claimed>, Vec<Announcement>), StoreError> {
-        let now = Moment::now();
         let batch = Claiming::of(claims);
         let mut transaction = self.begin().await?;
         let mut rows = Vec::with_capacity(batch.rows.len());
         for row in &batch.rows {
             rows.push(claim(&mut transaction, row).await?);
         }
-        let doubtful: HashSet<_> = rows
-            .iter()
-            .filter(|row| row.in_doubt())
-            .map(|row| (row.tenant.as_str(), row.id.as_str()))
-            .collect();
-        let mut told = Vec::new();
-        for row in &batch.events {
-            if doubtful.contains(&row.key()) {
-                told.extend(tell(&mut transaction, row, now).await?);
-            }
-        }
+        let told = tell(&mut transaction, batch.items, &doubts(&rows)).await?;
         transaction.commit().await?;
-        Ok((answers(claims, &rows)?, announcements(&batch.events, told)))
+        Ok((answers(claims, &rows)?, told))
     }
 
     pub(crate) async fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Announcement>, StoreError> {
-        let now = Moment::now();
         let batch = Settling::of(outcomes);
         let mut transaction = self.begin().await?;
-        let mut moved = HashSet::new();
+        let mut moved: Vec<CommandFactsRow> = Vec::with_capacity(batch.rows.len());
         for row in &batch.rows {
-            if settle(&mut transaction, row).await? {
-                moved.insert((row.outcome.tenant.as_str(), row.outcome.id.as_str()));
-            }
+            moved.extend(settle(&mut transaction, row).await?);
         }
-        let mut told = Vec::new();
-        for row in &batch.events {
-            if moved.contains(&row.key()) {
-                told.extend(tell(&mut transaction, row, now).await?);
-            }
-        }
-        for row in &batch.messages {
-            keep_message(&mut transaction, row, now).await?;
-        }
+        let told = tell(&mut transaction, batch.items, &facts(moved)).await?;
         transaction.commit().await?;
-        Ok(announcements(&batch.events, told))
+        Ok(told)
+    }
+
+    pub(crate) async fn revive(&self, tenant: &TenantId, id: &CommandId) -> Result<bool, StoreError> {
+        let mut transaction = self.begin().await?;
+        let done = sqlx::query(
+            "UPDATE commands SET state = 'queued', attempt = 0, reason = NULL, updated_at = ?3
+             WHERE tenant = ?1 AND id = ?2 AND state IN ('rejected', 'failed', 'expired')",
+        )
+        .bind(tenant.as_str())
+        .bind(id.as_str())
+        .bind(Moment::now())
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(done.rows_affected() > 0)
     }
 
     pub(crate) async fn enqueue(&self, commands: &[NewCommand]) -> Result<(), StoreError> {
@@ -116,7 +108,8 @@ async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<
              kind = COALESCE(commands.kind, excluded.kind),
              content = COALESCE(commands.content, excluded.content),
              callback_data = COALESCE(commands.callback_data, excluded.callback_data)
-         RETURNING tenant, id, state, attempt, COALESCE(claimed_at, created_at) AS since, moved",
+         RETURNING tenant, id, state, attempt, COALESCE(claimed_at, created_at) AS since, moved,
+                   user_key, kind, callback_data",
     )
     .bind(row.claim.tenant.as_str())
     .bind(row.claim.id.as_str())
@@ -134,9 +127,12 @@ async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<
     Ok(claimed)
 }
 
-/// Whether the command was still open: the outcome is its own now.
-async fn settle(connection: &mut SqliteConnection, row: &OutcomeRow<'_>) -> Result<bool, StoreError> {
-    let done = sqlx::query(
+/// The command, if it was still open: the outcome is its own now.
+async fn settle(
+    connection: &mut SqliteConnection,
+    row: &OutcomeRow<'_>,
+) -> Result<Option<CommandFactsRow>, StoreError> {
+    let moved = sqlx::query_as(
         "INSERT INTO commands (tenant, id, channel, lane, user_key, state, epoch, wamid, reason, claimed_at,
                                created_at, updated_at)
          VALUES (?1, ?2, ?3, ?11, ?4, ?5, ?12, ?6, ?7, ?8, ?9, ?9)
@@ -149,7 +145,8 @@ async fn settle(connection: &mut SqliteConnection, row: &OutcomeRow<'_>) -> Resu
              claimed_at = COALESCE(commands.claimed_at, excluded.claimed_at),
              updated_at = excluded.updated_at
          WHERE commands.state IN ('queued', 'sending', 'in_doubt')
-             AND (commands.epoch <= excluded.epoch OR excluded.state = 'accepted')",
+             AND (commands.epoch <= excluded.epoch OR excluded.state = 'accepted')
+         RETURNING tenant, id, user_key, kind, callback_data, 1 AS moved",
     )
     .bind(row.outcome.tenant.as_str())
     .bind(row.outcome.id.as_str())
@@ -163,7 +160,7 @@ async fn settle(connection: &mut SqliteConnection, row: &OutcomeRow<'_>) -> Resu
     .bind(row.postponed())
     .bind(row.outcome.lane.as_str())
     .bind(row.outcome.epoch)
-    .execute(connection)
+    .fetch_optional(connection)
     .await?;
-    Ok(done.rows_affected() > 0)
+    Ok(moved)
 }

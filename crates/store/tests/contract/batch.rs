@@ -17,10 +17,10 @@ async fn five_hundred_commands_go_through_in_one_batch_each(store: Store) {
     let leaves: Vec<_> = keys.iter().map(|key| proof(&name(key), MessageState::Sent, key)).collect();
     let told = store.record(&leaves).await.unwrap();
     assert_eq!(told.len(), 750);
-    assert!(told.is_sorted_by_key(|told| told.seq));
+    assert!(told.is_sorted_by_key(|told| told.place));
     let waiting = store.unannounced(afterwards(), 2000).await.unwrap();
     assert_eq!(waiting.len(), 1000);
-    store.announced(&waiting.iter().map(|told| told.seq).collect::<Vec<_>>()).await.unwrap();
+    store.announced(&waiting.iter().map(|told| told.place).collect::<Vec<_>>()).await.unwrap();
     assert!(store.unannounced(afterwards(), 2000).await.unwrap().is_empty());
     let keys: Vec<_> = keys.iter().map(|key| (tenant(), id(key))).collect();
     for found in store.commands(&keys).await.unwrap() {

@@ -120,7 +120,7 @@ async fn everything_at_once_ends_well(store: Store) {
                 }
                 _ => {
                     let waiting = store.unannounced(afterwards(), 1000).await.unwrap();
-                    let mut seqs: Vec<_> = waiting.iter().map(|told| told.seq).collect();
+                    let mut seqs: Vec<_> = waiting.iter().map(|told| told.place).collect();
                     seqs.reverse();
                     store.announced(&seqs).await.unwrap();
                     store

@@ -96,10 +96,10 @@ async fn an_event_waits_until_it_is_announced(store: Store) {
     let earlier = Timestamp::now() - SignedDuration::from_hours(1);
     assert!(store.unannounced(earlier, 10).await.unwrap().is_empty());
     assert_eq!(told(&store.unannounced(afterwards(), 10).await.unwrap()), told(&first));
-    store.announced(&[first[0].seq]).await.unwrap();
-    store.announced(&[first[0].seq, first[0].seq]).await.unwrap();
+    store.announced(&[first[0].place]).await.unwrap();
+    store.announced(&[first[0].place, first[0].place]).await.unwrap();
     assert_eq!(told(&store.unannounced(afterwards(), 10).await.unwrap()), [("message.received", "wamid.B")]);
-    store.announced(&[first[1].seq]).await.unwrap();
+    store.announced(&[first[1].place]).await.unwrap();
     store.announced(&[]).await.unwrap();
     assert!(store.unannounced(afterwards(), 10).await.unwrap().is_empty());
 }
@@ -110,7 +110,7 @@ async fn what_waits_is_what_was_told(store: Store) {
     told.extend(store.record(&[text("wamid.A"), proof("wamid.B", MessageState::Sent, "c-1")]).await.unwrap());
     told.extend(store.settle(&[outcome("c-2", Settlement::Failed("tried too often".into()))]).await.unwrap());
     let as_one = |told: &[Announcement]| -> Vec<_> {
-        told.iter().map(|told| (told.seq, told.event.clone())).collect()
+        told.iter().map(|told| (told.place, told.event.clone())).collect()
     };
     let waiting = store.unannounced(afterwards(), 10).await.unwrap();
     assert_eq!(as_one(&waiting), as_one(&told));
@@ -205,7 +205,7 @@ async fn the_first_status_of_a_batch_settles(store: Store) {
     let first = store.record(&leaves).await.unwrap();
     assert_eq!(told(&first), expected);
     assert_eq!(told(&store.unannounced(afterwards(), 10).await.unwrap()), expected);
-    assert!(first.is_sorted_by_key(|told| told.seq));
+    assert!(first.is_sorted_by_key(|told| told.place));
 }
 
 async fn a_status_without_its_claim_carries_no_callback(store: Store) {

@@ -7,8 +7,8 @@ use std::path::Path;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use staffetta_domain::{
-    ChannelId, CommandId, CommandState, Event, EventId, EventType, Lane, Leaf, MessageState, MessageUpdate,
-    Object, Settles, TenantId, Wamid,
+    Alias, ChannelId, CommandId, CommandState, Direction, Event, EventId, EventType, Lane, Leaf,
+    MessageState, Object, Settles, Sighting, TenantId, Touch, Wamid,
 };
 use staffetta_store::{
     Announcement, Claim, CommandRecord, NewCommand, Outcome, Settlement, Store, StoreOptions,
@@ -101,18 +101,28 @@ pub(crate) fn event(kind: EventType, key: &[&str], subject: &str) -> Event {
     }
 }
 
+/// Somebody who goes by these names.
+pub(crate) fn sighting(names: &[&str], at: Timestamp) -> Sighting {
+    let aliases = names.iter().filter_map(|name| Alias::of_user(name)).collect();
+    Sighting { aliases, former: Vec::new(), name: None, username: None, at, wrote: false }
+}
+
 /// A user's message.
 pub(crate) fn text(name: &str) -> Leaf {
     Leaf {
         event: event(EventType::MessageReceived, &["message", name], name),
-        message: Some(MessageUpdate {
+        sighting: Some(Sighting {
+            wrote: true,
+            name: Some("Anna".into()),
+            ..sighting(&["393481213456"], at(0))
+        }),
+        touch: Some(Touch::Brought {
             wamid: wamid(name),
-            user: Some("393481213456".into()),
+            direction: Direction::In,
+            kind: "text".into(),
             state: MessageState::Received,
-            kind: Some("text".into()),
-            content: Some(json!({"body": "ciao"})),
             at: at(0),
-            command: None,
+            unread: true,
         }),
         settles: None,
     }
@@ -122,12 +132,10 @@ pub(crate) fn text(name: &str) -> Leaf {
 pub(crate) fn status(name: &str, state: MessageState) -> Leaf {
     Leaf {
         event: event(EventType::MessageStatus, &["status", name, state.as_str()], name),
-        message: Some(MessageUpdate {
+        sighting: Some(sighting(&["393481213456"], at(i64::from(state.rank())))),
+        touch: Some(Touch::Moved {
             wamid: wamid(name),
-            user: Some("393481213456".into()),
-            state,
-            kind: None,
-            content: None,
+            state: Some(state),
             at: at(i64::from(state.rank())),
             command: None,
         }),
@@ -138,8 +146,8 @@ pub(crate) fn status(name: &str, state: MessageState) -> Leaf {
 /// A status that names its command.
 pub(crate) fn proof(name: &str, state: MessageState, command: &str) -> Leaf {
     let mut leaf = status(name, state);
-    if let Some(message) = &mut leaf.message {
-        message.command = Some(id(command));
+    if let Some(Touch::Moved { command: named, .. }) = &mut leaf.touch {
+        *named = Some(id(command));
     }
     leaf.settles = Some(Settles { command: id(command), accepted: accepted(command) });
     leaf
@@ -185,6 +193,7 @@ pub(crate) fn outcome(command: &str, settlement: Settlement) -> Outcome {
         id: id(command),
         epoch: 1_000,
         user: Some("393481213456".into()),
+        called: None,
         at: at(100),
         settlement,
         event: kind.map(|kind| event(kind, &[state, command], command)),

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "whatever a test can't have makes it fail")]
 
 mod callers;
+mod conversations;
+mod dead_letters;
 mod edge;
 mod harness;
 mod outages;

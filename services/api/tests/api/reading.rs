@@ -2,9 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use staffetta_domain::{
-    CommandId, Event, EventId, EventType, Lane, Leaf, MessageState, MessageUpdate, Object, Wamid,
-};
+use staffetta_domain::{CommandId, Event, EventId, EventType, Lane, Leaf, MessageState, Object, Touch};
 use staffetta_store::{Claim, Outcome, Settlement};
 use staffetta_testkit::Postgres;
 
@@ -110,6 +108,7 @@ async fn settle(gateway: &Gateway, id: &str, settlement: Settlement) {
         epoch: 1,
         lane: Lane::Urgent,
         user: Some("393481213456".into()),
+        called: None,
         at: Timestamp::now(),
         settlement,
         event: None,
@@ -119,17 +118,13 @@ async fn settle(gateway: &Gateway, id: &str, settlement: Settlement) {
 
 /// What the recorder makes of a status.
 fn status(state: MessageState) -> Leaf {
-    let wamid: Wamid = WAMID.parse().unwrap();
-    let message = MessageUpdate {
-        wamid,
-        user: Some("393481213456".into()),
-        state,
-        kind: None,
-        content: None,
+    let touch = Touch::Moved {
+        wamid: WAMID.parse().unwrap(),
+        state: Some(state),
         at: Timestamp::now(),
         command: Some("a".parse::<CommandId>().unwrap()),
     };
-    Leaf { event: event(EventType::MessageStatus, state.as_str()), message: Some(message), settles: None }
+    Leaf { touch: Some(touch), ..Leaf::of_event(event(EventType::MessageStatus, state.as_str())) }
 }
 
 fn event(kind: EventType, subject: &str) -> Event {

@@ -6,8 +6,8 @@ use jiff::Timestamp;
 use opentelemetry::KeyValue;
 use serde_json::json;
 use staffetta_bus::{DeadLetter, boot_time};
-use staffetta_domain::{CommandId, ErrorClass, Event, EventId, EventType, Lane, ProviderError, Wamid};
-use staffetta_providers::cloud_api::SendError;
+use staffetta_domain::{CommandId, ErrorClass, Event, EventId, EventType, Lane, ProviderError};
+use staffetta_providers::cloud_api::{Called, SendError, Taken};
 use staffetta_store::{Outcome, Settlement};
 use tracing::{error, info, warn};
 
@@ -42,7 +42,7 @@ impl ChannelActor {
         self.shared.metrics.sends.add(1, &[KeyValue::new("outcome", outcome)]);
         self.hold.ended(begun);
         match result {
-            Ok(wamid) => self.accepted(armed, begun, wamid),
+            Ok(taken) => self.accepted(armed, begun, taken),
             Err(SendError::NotSent(why)) => self.not_sent(armed, begun, why),
             Err(SendError::NoAnswer(why)) => self.in_doubt(armed, why),
             Err(SendError::Refused { error, class, retry_after }) => {
@@ -60,16 +60,19 @@ impl ChannelActor {
         self.postpone(armed, why.into(), Duration::ZERO);
     }
 
-    fn accepted(&mut self, armed: Armed, begun: Duration, wamid: Wamid) {
+    fn accepted(&mut self, armed: Armed, begun: Duration, taken: Taken) {
         if self.hold.accepted(begun) {
             self.tell_hold(None);
         }
         let Armed { lane, queued, attempt } = armed;
+        let Taken { wamid, called } = taken;
         let lag = Timestamp::now().duration_since(queued.message.stored).as_secs_f64();
         self.shared.metrics.lag.record(lag, &[KeyValue::new("lane", lane.as_str())]);
         let data = json!({ "wamid": wamid.as_str(), "attempt": attempt, "settled_by": "answer" });
         let event = self.event(&queued, EventType::CommandAccepted, data);
-        self.finish(lane, queued, Settlement::Accepted(wamid), event, None);
+        let outcome = self.end(lane, &queued, Settlement::Accepted(wamid), event);
+        let outcome = Outcome { called: called.map(Called::into_text), ..outcome };
+        self.close_with(lane, queued, outcome, None);
     }
 
     fn refused(
@@ -219,8 +222,16 @@ impl ChannelActor {
         event: Event,
         letter: Option<DeadLetter>,
     ) {
+        let outcome = self.end(lane, &queued, settlement, event);
+        self.close_with(lane, queued, outcome, letter);
+    }
+
+    fn end(&self, lane: Lane, queued: &Queued, settlement: Settlement, event: Event) -> Outcome {
         let user = Some(queued.command.to.key().to_owned());
-        let outcome = self.outcome(lane, &queued.command.id, user, settlement, Some(event));
+        self.outcome(lane, &queued.command.id, user, settlement, Some(event))
+    }
+
+    fn close_with(&mut self, lane: Lane, queued: Queued, outcome: Outcome, letter: Option<DeadLetter>) {
         self.lanes[lane as usize].done(&queued);
         let sequence = queued.sequence();
         let then = Then::Close(letter.is_none().then_some(queued));
@@ -252,7 +263,7 @@ impl ChannelActor {
     ) -> Outcome {
         let (tenant, channel) = (self.tenant.clone(), self.id.clone());
         let (epoch, at) = (self.lease.epoch(), Timestamp::now());
-        Outcome { tenant, channel, lane, id: id.clone(), epoch, user, at, settlement, event }
+        Outcome { tenant, channel, lane, id: id.clone(), epoch, user, called: None, at, settlement, event }
     }
 
     /// Tells the tenant that its channel stopped, or sends again.

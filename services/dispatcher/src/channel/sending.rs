@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use staffetta_bus::boot_time;
-use staffetta_domain::{Callback, Lane, Wamid};
-use staffetta_providers::cloud_api::{Fence, SendError, message_body};
+use staffetta_domain::{Callback, Lane};
+use staffetta_providers::cloud_api::{Fence, SendError, Taken, message_body};
 use staffetta_runtime::crash::crash_point;
 
 use super::{ChannelActor, answer};
@@ -29,7 +29,7 @@ pub(super) struct Sent {
     pub(super) key: Key,
     /// When it was begun.
     pub(super) begun: Duration,
-    pub(super) result: Result<Wamid, SendError>,
+    pub(super) result: Result<Taken, SendError>,
 }
 
 /// Most requests of one channel on their way at a time.

@@ -1,22 +1,34 @@
 //! Nothing is lost and nothing told twice when something goes away in the middle.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
 
+use futures_util::future::join_all;
 use serde_json::json;
 use staffetta_runtime::Health;
 use staffetta_testkit::{FaultProxy, Signal, until};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Kind, LIMIT, World, body, claim, fit, recorder, status, store, text};
+use crate::harness::{Kind, LIMIT, World, body, claim, fit, in_turn, recorder, status, store, text, turns};
 use crate::on_both;
 
-on_both!(a_recorder_killed_between_any_two_steps_loses_nothing);
+on_both!(
+    a_recorder_killed_between_any_two_steps_loses_nothing,
+    a_recorder_killed_beside_another_one_loses_nothing,
+    while_events_is_full_nothing_newer_is_told,
+);
 
 /// What the recorder does in turn; it dies right after one of them.
-const STEPS: [&str; 5] =
-    ["recorder.fetched", "recorder.recorded", "recorder.announced", "recorder.marked", "recorder.acked"];
+const STEPS: [&str; 6] = [
+    "recorder.fetched",
+    "recorder.recorded",
+    "recorder.staged",
+    "recorder.announced",
+    "recorder.marked",
+    "recorder.acked",
+];
 
 /// Tells the copy of this test program that gets killed where its world is.
 const VICTIM_VARIABLE: &str = "STAFFETTA_RECORDER_VICTIM";
@@ -32,12 +44,7 @@ async fn a_recorder_killed_between_any_two_steps_loses_nothing(kind: Kind) {
         world.publish(&[body("100", &lists)]).await;
         world.publish(&[body("200", &lists)]).await;
 
-        let mut victim = tokio::process::Command::new(env::current_exe().unwrap());
-        victim.args(["--exact", "faults::victim", "--nocapture"]).kill_on_drop(true);
-        victim.env("STAFFETTA_CRASH_AT", step);
-        victim.env(VICTIM_VARIABLE, format!("{} {}", world.nats.url(), world.database_url));
-        let output = tokio::time::timeout(LIMIT, victim.output()).await.unwrap().unwrap();
-        assert_eq!(output.status.signal(), Some(Signal::ABORT.as_raw()), "{step}: {output:?}");
+        killed(&world, step, 1).await;
 
         // Otherwise NATS would wait its 30 seconds before it hands the envelopes to the next recorder.
         world.forget_consumer().await;
@@ -50,9 +57,57 @@ async fn a_recorder_killed_between_any_two_steps_loses_nothing(kind: Kind) {
             "{step}: two messages and a status of each tenant, and one command accepted"
         );
         assert!(told.values().all(|times| *times == 1), "{step}");
+        in_turn(&world.events().await);
         assert_eq!(world.letters().await.len(), 1, "{step}");
         world.stop().await;
     }
+}
+
+/// The same leaves come through two apps, to two recorders; one of them dies in the middle of it.
+async fn a_recorder_killed_beside_another_one_loses_nothing(kind: Kind) {
+    let races = STEPS.iter().enumerate().map(async |(index, step)| {
+        let mut world = World::new(kind).await;
+        let health = world.start_recorder().await;
+        let mut batches = 0;
+        let publishing = async {
+            // Without an end: the one that is to die must get its share.
+            loop {
+                let leaf = |n: usize| text(&format!("39{}", n % 4), &format!("wamid.{:06}", batches * 5 + n));
+                let batch = body("100", &json!({"messages": (0..10).map(leaf).collect::<Vec<_>>()}));
+                for _ in 0..2 {
+                    world.publish(std::slice::from_ref(&batch)).await;
+                }
+                batches += 1;
+            }
+        };
+        tokio::select! {
+            () = killed(&world, step, index % 2 + 1) => {}
+            never = publishing => match never {},
+        }
+        world.forget_consumer().await;
+        world.settled().await;
+
+        let told = world.told().await;
+        // The last one may or may not have been published when the other died.
+        let published = [batches * 5 + 5, batches * 5 + 10];
+        assert!(published.contains(&told.len()), "{step}: {} of {published:?}", told.len());
+        assert!(told.values().all(|times| *times == 1), "{step}");
+        assert_eq!(told.into_keys().collect::<BTreeSet<_>>(), world.recorded().await, "{step}");
+        assert_eq!(turns(&world.events().await).len(), 4, "{step}");
+        until("the other recorder to be fit", LIMIT, async || fit(&health).then_some(())).await.unwrap();
+        world.stop().await;
+    });
+    join_all(races).await;
+}
+
+/// Runs a recorder that dies when it reaches that step for the n-th time.
+async fn killed(world: &World, step: &str, times: usize) {
+    let mut victim = tokio::process::Command::new(env::current_exe().unwrap());
+    victim.args(["--exact", "faults::victim", "--nocapture"]).kill_on_drop(true);
+    victim.env("STAFFETTA_CRASH_AT", format!("{step}:{times}"));
+    victim.env(VICTIM_VARIABLE, format!("{} {}", world.nats.url(), world.database_url));
+    let output = tokio::time::timeout(LIMIT, victim.output()).await.unwrap().unwrap();
+    assert_eq!(output.status.signal(), Some(Signal::ABORT.as_raw()), "{step}: {output:?}");
 }
 
 /// Started by the tests above; on its own it does nothing.
@@ -100,6 +155,7 @@ async fn a_database_that_goes_away_and_comes_back_loses_nothing() {
     let told = world.told().await;
     assert_eq!(told.len(), 40);
     assert!(told.values().all(|times| *times == 1));
+    in_turn(&world.events().await);
     world.stop().await;
 }
 
@@ -122,16 +178,31 @@ async fn nats_restarted_in_the_middle_loses_nothing() {
     let told = world.told().await;
     assert_eq!(told.len(), 1_000);
     assert!(told.values().all(|times| *times == 1));
-    let events = world.events().await;
-    for user in 0..5 {
-        let user = json!(format!("39{user}"));
-        let own: Vec<&str> = events
-            .iter()
-            .filter(|event| event.data["from"] == user)
-            .map(|event| event.subject.as_str())
-            .collect();
-        assert!(own.is_sorted(), "{own:?}");
-    }
+    in_turn(&world.events().await);
+    world.stop().await;
+}
+
+/// What can't be told holds back what is newer, also in the envelopes after it.
+async fn while_events_is_full_nothing_newer_is_told(kind: Kind) {
+    let mut world = World::new(kind).await;
+    world.limit_events(30).await;
+    let health = world.start_recorder().await;
+    let publish = async |from: usize, to: usize| {
+        for n in from..to {
+            let leaf = text(&format!("39{}", n % 5), &format!("wamid.{n:04}"));
+            world.publish(&[body("100", &json!({"messages": [leaf]}))]).await;
+        }
+    };
+    publish(0, 300).await;
+    until("the recorder to be behind", LIMIT, async || (!fit(&health)).then_some(())).await.unwrap();
+    assert!(world.count("EVENTS").await <= 30);
+    world.limit_events(-1).await;
+    publish(300, 400).await;
+    world.settled().await;
+
+    assert_eq!(world.told().await.len(), 400);
+    in_turn(&world.events().await);
+    until("the recorder to be fit again", LIMIT, async || fit(&health).then_some(())).await.unwrap();
     world.stop().await;
 }
 

@@ -1,16 +1,19 @@
 //! A world of its own for each test: NATS, a database, a registry of two tenants, and as many recorders as wanted.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
 use async_nats::jetstream::Message;
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::stream::DiscardPolicy;
 use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use prost::Message as _;
 use serde_json::{Value, json};
-use sqlx::Connection;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{Connection, FromRow};
 use staffetta_bus::{
     Bus, Encoding, RegistryFile, RegistryStore, RegistryView, Retention, Unnamed, decode_dead_letter,
     decode_event, webhook_subject,
@@ -29,9 +32,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// Two tenants, who read their events differently and share an account.
+/// Two tenants, who read their events differently, keep them for different times, and share an account.
 const REGISTRY: &str = r#"
-tenant = [{ id = "acme", encoding = "json" }, { id = "beta" }]
+tenant = [{ id = "acme", encoding = "json", retention_days = 8 }, { id = "beta" }]
 channel = [
     { id = "acme-orders", tenant = "acme", provider = "cloud_api", waba_id = "WABA", phone_number_id = "100", display_phone_number = "+39 02 100" },
     { id = "acme-returns", tenant = "acme", provider = "cloud_api", waba_id = "WABA", phone_number_id = "101" },
@@ -170,7 +173,8 @@ impl World {
             return Vec::new();
         }
         let stream = self.bus.jetstream().get_stream(stream).await.unwrap();
-        let consumer = stream.create_consumer(pull::Config::default()).await.unwrap();
+        let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
+        let consumer = stream.create_consumer(config).await.unwrap();
         let batch = consumer.fetch().max_messages(count).messages().await.unwrap();
         batch.map(Result::unwrap).collect().await
     }
@@ -183,11 +187,40 @@ impl World {
         self.bus.jetstream().update_stream(config).await.unwrap();
     }
 
+    /// From here on EVENTS takes no more than so many events; -1 lifts that.
+    pub(crate) async fn limit_events(&self, most: i64) {
+        let stream = self.bus.jetstream().get_stream("EVENTS").await.unwrap();
+        let mut config = stream.cached_info().config.clone();
+        (config.max_messages, config.discard) = (most, DiscardPolicy::New);
+        self.bus.jetstream().update_stream(config).await.unwrap();
+    }
+
     /// Changes the PostgreSQL database behind everybody's back.
     pub(crate) async fn sql(&self, statement: &'static str) {
         let mut connection = sqlx::PgConnection::connect(&self.database_url).await.unwrap();
         sqlx::query(statement).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
+    }
+
+    /// What the database says; the statements are for PostgreSQL and for SQLite.
+    pub(crate) async fn rows<T>(&self, postgres: &'static str, sqlite: &'static str) -> Vec<T>
+    where
+        T: for<'r> FromRow<'r, PgRow> + for<'r> FromRow<'r, SqliteRow> + Send + Unpin,
+    {
+        if self.database_url.starts_with("sqlite:") {
+            let mut connection = sqlx::SqliteConnection::connect(&self.database_url).await.unwrap();
+            sqlx::query_as(sqlite).fetch_all(&mut connection).await.unwrap()
+        } else {
+            let mut connection = sqlx::PgConnection::connect(&self.database_url).await.unwrap();
+            sqlx::query_as(postgres).fetch_all(&mut connection).await.unwrap()
+        }
+    }
+
+    /// The ids of the events that the database has.
+    pub(crate) async fn recorded(&self) -> BTreeSet<String> {
+        let rows: Vec<(String,)> =
+            self.rows("SELECT replace(id::text, '-', '') FROM events", "SELECT id FROM events").await;
+        rows.into_iter().map(|(id,)| id).collect()
     }
 
     /// Removes the recorder's consumer: what was not acknowledged comes again at once.
@@ -220,7 +253,9 @@ pub(crate) async fn recorder(
 ) -> (impl Future<Output = ()> + Send + use<>, Recorder) {
     let bus = Bus::connect(nats_url, "recorder").await.unwrap();
     let (registry, follow) = RegistryView::follow(&bus, None, stop).await.unwrap();
-    let recorder = Recorder::new(&RecorderConfig::default(), bus, registry, store, health).await.unwrap();
+    // In the shortest time, so that pruning goes on beside everything else.
+    let config = RecorderConfig { prune_interval_seconds: 1, ..RecorderConfig::default() };
+    let recorder = Recorder::new(&config, bus, registry, store, health).await.unwrap();
     (follow, recorder)
 }
 
@@ -238,6 +273,32 @@ pub(crate) fn text(from: &str, wamid: &str) -> Value {
 
 pub(crate) fn status(wamid: &str, status: &str) -> Value {
     json!({"id": wamid, "status": status, "timestamp": "1602139392", "recipient_id": "393481213456"})
+}
+
+/// The conversation of an event, and its number there.
+pub(crate) fn turn(event: &Event) -> Option<(String, u64)> {
+    Some((event.data.get("conversation_id")?.as_str()?.to_owned(), event.data.get("sequence")?.as_u64()?))
+}
+
+/// Each conversation's numbers, in the order in which they were told. Sees that none is missing and none stands twice.
+pub(crate) fn turns(events: &[Event]) -> BTreeMap<String, Vec<u64>> {
+    let mut turns: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    for (conversation, sequence) in events.iter().filter_map(turn) {
+        turns.entry(conversation).or_default().push(sequence);
+    }
+    for (conversation, told) in &turns {
+        let mut sorted = told.clone();
+        sorted.sort_unstable();
+        assert!(sorted.iter().copied().eq(1..=told.len() as u64), "{conversation}: {sorted:?}");
+    }
+    turns
+}
+
+/// Sees that each conversation was told in its order, from 1, without gap or repeat.
+pub(crate) fn in_turn(events: &[Event]) {
+    for (conversation, told) in turns(events) {
+        assert!(told.is_sorted(), "{conversation}: {told:?}");
+    }
 }
 
 /// A claim of a command of acme.

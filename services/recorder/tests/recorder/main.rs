@@ -2,10 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod conversations;
 mod dead;
 mod faults;
 mod harness;
 mod once;
+mod prune;
+mod random;
+mod replays;
 
 /// Makes a test for each database.
 macro_rules! on_both {

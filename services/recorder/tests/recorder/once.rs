@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use staffetta_domain::{Callback, CommandId, CommandState, EventType, MessageState, TenantId};
 use staffetta_store::Claimed;
 
-use crate::harness::{Kind, World, body, claim, status, text};
+use crate::harness::{Kind, World, body, claim, in_turn, status, text, turns};
 use crate::on_both;
 
 const FIRST_MESSAGE: &str = include_str!("../../../../crates/providers/tests/fixtures/first-message.json");
@@ -93,6 +93,7 @@ async fn two_recorders_that_race_tell_each_leaf_once(kind: Kind) {
     let told = world.told().await;
     assert_eq!(told.len(), 430);
     assert!(told.values().all(|times| *times == 1));
+    turns(&world.events().await);
     world.stop().await;
 }
 
@@ -164,6 +165,7 @@ async fn order_within_a_conversation_is_kept(kind: Kind) {
 
     let events = world.events().await;
     assert_eq!(events.len(), 600);
+    in_turn(&events);
     for user in 0..7 {
         let user = json!(format!("39{user}"));
         let own: Vec<&str> = events

@@ -1,0 +1,289 @@
+//! What a batch may tell, and what each event does, before the database was asked anything.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use jiff::Timestamp;
+use staffetta_domain::{Alias, CommandId, Event, Leaf, Sighting, TenantId, Touch, Wamid};
+
+use crate::moment::Moment;
+use crate::rows::storable;
+use crate::types::{Claim, Outcome, Settlement};
+
+/// A command's tenant and id.
+pub(crate) type CommandKey<'a> = (&'a str, &'a str);
+
+/// An event that is told if it is new, with all that it does then.
+#[derive(Clone)]
+pub(crate) struct Item<'a> {
+    pub(crate) event: &'a Event,
+    /// The command that the event belongs to.
+    pub(crate) command: Option<&'a CommandId>,
+    /// Whether it is told only if its command moved.
+    pub(crate) conditional: bool,
+    pub(crate) sighting: Option<Cow<'a, Sighting>>,
+    /// Whether the sighting may make a conversation, or teach a name.
+    pub(crate) teaches: bool,
+    pub(crate) effect: Option<Effect<'a>>,
+}
+
+/// What an event does to a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Effect<'a> {
+    Touch(&'a Touch),
+    /// The provider took a command's message. The time is ours if the provider has not named one.
+    Accepted {
+        wamid: &'a Wamid,
+        at: Timestamp,
+        timed: bool,
+    },
+}
+
+impl<'a> Effect<'a> {
+    pub(crate) fn wamid(self) -> &'a Wamid {
+        match self {
+            Self::Touch(touch) => touch.wamid(),
+            Self::Accepted { wamid, .. } => wamid,
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    pub(crate) fn command_key(&self) -> Option<CommandKey<'a>> {
+        self.command.map(|command| (self.event.tenant.as_str(), command.as_str()))
+    }
+
+    /// Adds a name that the database knows of the same user.
+    fn add_alias(&mut self, alias: Alias) {
+        let Some(sighting) = &mut self.sighting else { return };
+        let is_group = sighting.aliases.iter().any(|alias| matches!(alias, Alias::Group(_)));
+        if !is_group && !sighting.aliases.contains(&alias) {
+            sighting.to_mut().aliases.push(alias);
+        }
+    }
+}
+
+/// What the database knows of a command.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts {
+    /// Whether this very batch moved it.
+    pub(crate) moved: bool,
+    pub(crate) user: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) callback_data: Option<String>,
+}
+
+/// By tenant and id.
+pub(crate) type CommandFacts = HashMap<(String, String), Facts>;
+
+/// The facts of an item's command.
+pub(crate) fn facts_of<'f>(facts: &'f CommandFacts, item: &Item<'_>) -> Option<&'f Facts> {
+    let (tenant, id) = item.command_key()?;
+    facts.get(&(tenant.to_owned(), id.to_owned()))
+}
+
+/// A command that a status proves to have been accepted.
+pub(crate) struct Proof<'a> {
+    pub(crate) tenant: &'a TenantId,
+    pub(crate) command: &'a CommandId,
+    pub(crate) wamid: Option<Cow<'a, str>>,
+}
+
+/// Leaves, taken apart.
+pub(crate) struct Recording<'a> {
+    /// In the order of the leaves, each event once, an `accepted` right before the status that proves it.
+    pub(crate) items: Vec<Item<'a>>,
+    /// Sorted by key, each key once.
+    pub(crate) proofs: Vec<Proof<'a>>,
+}
+
+impl<'a> Recording<'a> {
+    pub(crate) fn of(leaves: &'a [Leaf]) -> Self {
+        let mut items = Vec::with_capacity(leaves.len());
+        let mut ids = HashSet::with_capacity(leaves.len());
+        let mut proofs = BTreeMap::new();
+        for leaf in leaves {
+            let sighting = leaf.sighting.as_ref().map(Cow::Borrowed);
+            if let Some(settles) = &leaf.settles {
+                let key = (&leaf.event.tenant, &settles.command);
+                let wamid = leaf.touch.as_ref().map(Touch::wamid);
+                proofs.entry(key).or_insert_with(|| Proof {
+                    tenant: key.0,
+                    command: key.1,
+                    wamid: wamid.map(|wamid| storable(wamid.as_str())),
+                });
+                if ids.insert(&settles.accepted.id) {
+                    let at = settles.accepted.time;
+                    items.push(Item {
+                        event: &settles.accepted,
+                        command: Some(&settles.command),
+                        conditional: true,
+                        sighting: sighting.clone(),
+                        teaches: true,
+                        effect: wamid.map(|wamid| Effect::Accepted { wamid, at, timed: true }),
+                    });
+                }
+            }
+            if ids.insert(&leaf.event.id) {
+                let command = match (&leaf.touch, &leaf.settles) {
+                    (Some(Touch::Moved { command: Some(command), .. }), _) => Some(command),
+                    (_, settles) => settles.as_ref().map(|settles| &settles.command),
+                };
+                items.push(Item {
+                    event: &leaf.event,
+                    command,
+                    conditional: false,
+                    sighting,
+                    teaches: true,
+                    effect: leaf.touch.as_ref().map(Effect::Touch),
+                });
+            }
+        }
+        Self { items, proofs: proofs.into_values().collect() }
+    }
+
+    /// The commands that the leaves name, in order, each once.
+    pub(crate) fn commands(&self) -> Vec<CommandKey<'a>> {
+        let keys: std::collections::BTreeSet<_> = self.items.iter().filter_map(Item::command_key).collect();
+        keys.into_iter().collect()
+    }
+}
+
+/// The items that are left once it is known which commands moved, with what the database knows of their users.
+pub(crate) fn informed<'a>(items: Vec<Item<'a>>, facts: &CommandFacts) -> Vec<Item<'a>> {
+    let mut left = Vec::with_capacity(items.len());
+    for mut item in items {
+        let facts = facts_of(facts, &item);
+        if item.conditional && !facts.is_some_and(|facts| facts.moved) {
+            continue;
+        }
+        let user = facts.and_then(|facts| facts.user.as_deref());
+        if let Some(alias) = user.and_then(Alias::of_user) {
+            item.add_alias(alias);
+        }
+        left.push(item);
+    }
+    left
+}
+
+/// A claim's texts, fit for the database.
+pub(crate) struct ClaimRow<'a> {
+    pub(crate) claim: &'a Claim,
+    pub(crate) user: Cow<'a, str>,
+    pub(crate) kind: Cow<'a, str>,
+    pub(crate) content: Cow<'a, str>,
+    pub(crate) callback_data: Option<Cow<'a, str>>,
+}
+
+/// What a batch of claims writes.
+pub(crate) struct Claiming<'a> {
+    /// Sorted by key, each key once.
+    pub(crate) rows: Vec<ClaimRow<'a>>,
+    /// The `in_doubt` events, in the order of the claims, one for each row.
+    pub(crate) items: Vec<Item<'a>>,
+}
+
+impl<'a> Claiming<'a> {
+    pub(crate) fn of(claims: &'a [Claim]) -> Self {
+        let mut rows = BTreeMap::new();
+        let mut items = Vec::with_capacity(claims.len());
+        for claim in claims {
+            rows.entry((&claim.tenant, &claim.id)).or_insert_with(|| {
+                let sighting = sighting_of([Some(claim.user.as_str()), None], claim.at);
+                items.push(command_item(&claim.in_doubt, &claim.id, sighting));
+                ClaimRow {
+                    claim,
+                    user: storable(&claim.user),
+                    kind: storable(&claim.kind),
+                    content: storable(&claim.content),
+                    callback_data: claim.callback_data.as_deref().map(storable),
+                }
+            });
+        }
+        Self { rows: rows.into_values().collect(), items }
+    }
+}
+
+/// An outcome's texts, fit for the database.
+pub(crate) struct OutcomeRow<'a> {
+    pub(crate) outcome: &'a Outcome,
+    pub(crate) user: Option<Cow<'a, str>>,
+    pub(crate) reason: Option<Cow<'a, str>>,
+    pub(crate) wamid: Option<Cow<'a, str>>,
+}
+
+impl OutcomeRow<'_> {
+    /// The try does not count.
+    pub(crate) fn postponed(&self) -> bool {
+        matches!(self.outcome.settlement, Settlement::Postponed(_))
+    }
+
+    /// When the missing answer's request was made, as far as an outcome without a claim can tell.
+    pub(crate) fn claimed(&self) -> Option<Moment> {
+        matches!(self.outcome.settlement, Settlement::InDoubt(_)).then(|| self.at())
+    }
+
+    pub(crate) fn at(&self) -> Moment {
+        self.outcome.at.into()
+    }
+}
+
+/// What a batch of outcomes writes.
+pub(crate) struct Settling<'a> {
+    /// Sorted by key, each key once.
+    pub(crate) rows: Vec<OutcomeRow<'a>>,
+    /// In the order of the outcomes.
+    pub(crate) items: Vec<Item<'a>>,
+}
+
+impl<'a> Settling<'a> {
+    pub(crate) fn of(outcomes: &'a [Outcome]) -> Self {
+        let mut rows = BTreeMap::new();
+        let mut items = Vec::with_capacity(outcomes.len());
+        for outcome in outcomes {
+            rows.entry((&outcome.tenant, &outcome.id)).or_insert_with(|| {
+                let accepted = match &outcome.settlement {
+                    Settlement::Accepted(wamid) => Some(wamid),
+                    _ => None,
+                };
+                items.extend(outcome.event.iter().map(|event| {
+                    let names = [outcome.user.as_deref(), outcome.called.as_deref()];
+                    let sighting = sighting_of(names, outcome.at);
+                    Item {
+                        teaches: accepted.is_some(),
+                        effect: accepted.map(|wamid| Effect::Accepted {
+                            wamid,
+                            at: outcome.at,
+                            timed: false,
+                        }),
+                        ..command_item(event, &outcome.id, sighting)
+                    }
+                }));
+                OutcomeRow {
+                    outcome,
+                    user: outcome.user.as_deref().map(storable),
+                    reason: outcome.settlement.reason().map(storable),
+                    wamid: accepted.map(|wamid| storable(wamid.as_str())),
+                }
+            });
+        }
+        Self { rows: rows.into_values().collect(), items }
+    }
+}
+
+/// An event of a command that teaches nothing of its user: the user may never have been written to.
+fn command_item<'a>(event: &'a Event, id: &'a CommandId, sighting: Sighting) -> Item<'a> {
+    Item {
+        event,
+        command: Some(id),
+        conditional: true,
+        sighting: Some(Cow::Owned(sighting)),
+        teaches: false,
+        effect: None,
+    }
+}
+
+fn sighting_of(names: [Option<&str>; 2], at: Timestamp) -> Sighting {
+    let aliases = names.into_iter().flatten().filter_map(Alias::of_user).collect();
+    Sighting { aliases, former: Vec::new(), name: None, username: None, at, wrote: false }
+}

@@ -1,0 +1,60 @@
+//! `/v1/conversations`.
+
+mod cursor;
+mod list;
+mod mark_read;
+mod messages;
+mod view;
+
+use std::time::Duration;
+
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
+use axum::response::{IntoResponse, Response};
+use staffetta_domain::ConversationId;
+use staffetta_store::StoreError;
+use tokio::time::timeout;
+
+pub(crate) use self::list::{list, one};
+pub(crate) use self::mark_read::{BODY_LIMIT, mark_read};
+pub(crate) use self::messages::messages;
+use crate::problem::{Kind, Problem};
+use crate::query::InvalidParameter;
+
+/// Longest wait for the database.
+const LIMIT: Duration = Duration::from_secs(9);
+
+/// Why conversations or messages could not be shown.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    Invalid(#[from] InvalidParameter),
+    #[error("none of your conversations has this id")]
+    NotFound,
+    #[error("the conversations can't be looked up")]
+    Store(#[from] StoreError),
+    #[error("the conversations could not be looked up in time")]
+    TimedOut,
+}
+
+impl IntoResponse for ReadError {
+    fn into_response(self) -> Response {
+        match &self {
+            Self::Invalid(invalid) => Problem::of(Kind::INVALID_PARAMETER, &self).field(invalid.name.clone()),
+            Self::NotFound => Problem::of(Kind::NO_CONVERSATION, &self),
+            Self::Store(error) => Problem::of(Kind::of_store(error), &self).retry_after(2),
+            Self::TimedOut => Problem::of(Kind::UNAVAILABLE, &self).retry_after(2),
+        }
+        .into_response()
+    }
+}
+
+/// The conversation that the address names. What can't be an id is nobody's id.
+fn named(id: Result<Path<String>, PathRejection>) -> Option<ConversationId> {
+    id.ok()?.parse().ok()
+}
+
+/// The store's answer, within the time limit.
+async fn within<T>(asked: impl Future<Output = Result<T, StoreError>>) -> Result<T, ReadError> {
+    Ok(timeout(LIMIT, asked).await.map_err(|_| ReadError::TimedOut)??)
+}

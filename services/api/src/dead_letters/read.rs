@@ -1,0 +1,20 @@
+//! `GET /v1/dead-letters/{id}`.
+
+use axum::Json;
+use axum::extract::rejection::PathRejection;
+use axum::extract::{Path, State};
+
+use super::view::WholeLetterView;
+use super::{DeadLetterError, own};
+use crate::App;
+use crate::caller::Caller;
+
+/// `GET /v1/dead-letters/{id}`: the letter with its payload.
+pub(crate) async fn read(
+    State(app): State<App>,
+    Caller(tenant): Caller,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<WholeLetterView>, DeadLetterError> {
+    let letter = own(&app, &tenant.id, id).await?;
+    Ok(Json(WholeLetterView::from(&letter)))
+}
