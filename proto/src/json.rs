@@ -5,21 +5,21 @@ use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
 
 /// A JSON object as a `Struct`. Numbers become doubles, as `Struct` has no others.
-pub fn to_struct(object: serde_json::Map<String, serde_json::Value>) -> Struct {
-    Struct { fields: object.into_iter().map(|(name, value)| (name, to_value(value))).collect() }
+pub fn to_struct(object: &serde_json::Map<String, serde_json::Value>) -> Struct {
+    Struct { fields: object.iter().map(|(name, value)| (name.clone(), to_value(value))).collect() }
 }
 
 /// A JSON array as a `ListValue`.
-pub fn to_list(items: Vec<serde_json::Value>) -> ListValue {
-    ListValue { values: items.into_iter().map(to_value).collect() }
+pub fn to_list(items: &[serde_json::Value]) -> ListValue {
+    ListValue { values: items.iter().map(to_value).collect() }
 }
 
-fn to_value(value: serde_json::Value) -> Value {
+fn to_value(value: &serde_json::Value) -> Value {
     let kind = match value {
         serde_json::Value::Null => Kind::NullValue(0),
-        serde_json::Value::Bool(flag) => Kind::BoolValue(flag),
+        serde_json::Value::Bool(flag) => Kind::BoolValue(*flag),
         serde_json::Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
-        serde_json::Value::String(text) => Kind::StringValue(text),
+        serde_json::Value::String(text) => Kind::StringValue(text.clone()),
         serde_json::Value::Array(items) => Kind::ListValue(to_list(items)),
         serde_json::Value::Object(object) => Kind::StructValue(to_struct(object)),
     };
@@ -77,7 +77,7 @@ mod tests {
     fn json_survives_the_way_through_a_struct() {
         let before = serde_json::json!({"a": 1, "b": [true, null, "x"], "c": {"d": 1.5}, "e": -3});
         let object = before.as_object().unwrap().clone();
-        assert_eq!(serde_json::Value::Object(from_struct(to_struct(object))), before);
+        assert_eq!(serde_json::Value::Object(from_struct(to_struct(&object))), before);
     }
 
     #[test]

@@ -172,6 +172,24 @@ impl Installation {
         Ok(answer.stdout)
     }
 
+    /// Applies a channel of this number, as far as webhooks need one.
+    ///
+    /// # Errors
+    /// When `staffetta apply` does not end well.
+    pub async fn add_channel(&self, number: Number) -> anyhow::Result<()> {
+        let Number { channel, tenant, phone_number_id, display } = number;
+        let file = self.files.folder().join("channel.toml");
+        let text = format!(
+            "[[channel]]\nid = {channel:?}\ntenant = {tenant:?}\nprovider = \"cloud_api\"\n\
+             phone_number_id = {phone_number_id:?}\ndisplay_phone_number = {display:?}\n"
+        );
+        fs::write(&file, text)?;
+        let file = file.to_str().context("the folder's name is no text")?;
+        let answer = self.run(&["apply", "-f", file]).await?;
+        ensure!(answer.code == Some(0), "apply failed: {answer:?}");
+        Ok(())
+    }
+
     /// Where Staffetta keeps its files.
     #[must_use]
     pub fn data_dir(&self) -> std::path::PathBuf {

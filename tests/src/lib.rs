@@ -10,16 +10,18 @@ mod registry;
 mod service;
 mod streams;
 mod tenant;
+mod user;
 
 use std::time::Duration;
 
 pub use installation::{Installation, Setup, Storage};
-pub use meta::{Meta, message, status, webhook};
+pub use meta::{Meta, body, change, entry, message, status, webhook};
 pub use ports::free_port;
 pub use registry::{APP, CARE, Number, ORDERS, RegistryText, SECOND_APP};
 pub use service::{Answer, Service};
 pub use streams::{SeenEvent, Streams};
 pub use tenant::{Tenant, text};
+pub use user::User;
 
 /// Longest wait for a state. Far longer than anything should take: an envelope whose reader died comes again after
 /// half a minute.

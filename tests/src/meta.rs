@@ -55,8 +55,18 @@ impl Meta {
     /// # Errors
     /// When that does not come.
     pub async fn deliver(&self, body: &Value) -> anyhow::Result<()> {
+        self.deliver_through(APP, body).await
+    }
+
+    /// Posts a body for any app until it is answered with 200.
+    ///
+    /// # Errors
+    /// When that does not come.
+    pub async fn deliver_through(&self, app: &str, body: &Value) -> anyhow::Result<()> {
+        let text = body.to_string();
         let answered = until("a webhook to be taken", LIMIT, async || {
-            self.post(body).await.is_ok_and(|status| status == StatusCode::OK).then_some(())
+            let answer = self.post_text(app, text.clone()).await;
+            answer.is_ok_and(|status| status == StatusCode::OK).then_some(())
         });
         answered.await
     }
@@ -65,10 +75,7 @@ impl Meta {
 /// A webhook's body about one number: messages of users, statuses of messages to them.
 #[must_use]
 pub fn webhook(number: Number, messages: &[Value], statuses: &[Value]) -> Value {
-    let mut value = json!({
-        "messaging_product": "whatsapp",
-        "metadata": { "display_phone_number": number.display, "phone_number_id": number.phone_number_id },
-    });
+    let mut value = json!({});
     if !messages.is_empty() {
         value["contacts"] = json!([{ "profile": { "name": "Anna" }, "wa_id": "393481213456" }]);
         value["messages"] = messages.into();
@@ -76,10 +83,28 @@ pub fn webhook(number: Number, messages: &[Value], statuses: &[Value]) -> Value 
     if !statuses.is_empty() {
         value["statuses"] = statuses.into();
     }
-    json!({
-        "object": "whatsapp_business_account",
-        "entry": [{ "id": WABA, "changes": [{ "field": "messages", "value": value }] }],
-    })
+    body(&[entry(&[change(number, "messages", value)])])
+}
+
+/// A change of a webhook field about one number. `value` has what the field holds; the number is added.
+#[must_use]
+pub fn change(number: Number, field: &str, mut value: Value) -> Value {
+    value["messaging_product"] = "whatsapp".into();
+    value["metadata"] =
+        json!({ "display_phone_number": number.display, "phone_number_id": number.phone_number_id });
+    json!({ "field": field, "value": value })
+}
+
+/// An entry of the account that all numbers of these tests are in.
+#[must_use]
+pub fn entry(changes: &[Value]) -> Value {
+    json!({ "id": WABA, "time": 1_790_000_000, "changes": changes })
+}
+
+/// A webhook's body.
+#[must_use]
+pub fn body(entries: &[Value]) -> Value {
+    json!({ "object": "whatsapp_business_account", "entry": entries })
 }
 
 /// A text message of a user.

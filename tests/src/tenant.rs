@@ -1,6 +1,6 @@
 //! A tenant: publishes commands, asks the API.
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use async_nats::HeaderMap;
 use reqwest::StatusCode;
 use serde_json::{Map, Value, json};
@@ -67,7 +67,7 @@ impl Tenant {
             id: field("id"),
             to: field("to"),
             r#type: field("type"),
-            text: Some(to_struct(text)),
+            text: Some(to_struct(&text)),
             ..v1::SendCommand::default()
         };
         let subject = self.subject(self.number.channel, "normal");
@@ -111,6 +111,44 @@ impl Tenant {
     /// When there is none, or it is not JSON.
     pub async fn get(&self, id: &str) -> anyhow::Result<(StatusCode, Value)> {
         self.ask(self.http.get(format!("{}/v1/messages/{id}", self.api))).await
+    }
+
+    /// `GET` of any path: status and body of the answer.
+    ///
+    /// # Errors
+    /// When there is none, or it is not JSON.
+    pub async fn read(&self, path: &str) -> anyhow::Result<(StatusCode, Value)> {
+        self.ask(self.http.get(format!("{}{path}", self.api))).await
+    }
+
+    /// `POST` to any path: status and body of the answer.
+    ///
+    /// # Errors
+    /// When there is none, or it is not JSON.
+    pub async fn write(&self, path: &str, body: &Value) -> anyhow::Result<(StatusCode, Value)> {
+        self.ask(self.http.post(format!("{}{path}", self.api)).body(body.to_string())).await
+    }
+
+    /// All items of the list at this path, read in pages of `limit`.
+    ///
+    /// # Errors
+    /// When a page is not answered with 200, or is larger than it may be.
+    pub async fn list(&self, path: &str, limit: usize) -> anyhow::Result<Vec<Value>> {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let first = format!("{path}{separator}limit={limit}");
+        let mut items = Vec::new();
+        let mut page = first.clone();
+        loop {
+            let (status, answer) = self.read(&page).await?;
+            ensure!(status == StatusCode::OK, "{page} is answered with {status}: {answer}");
+            let found = answer["items"].as_array().with_context(|| format!("{page} has no items"))?;
+            ensure!(found.len() <= limit, "{page} has {} items", found.len());
+            items.extend(found.iter().cloned());
+            match answer["next"].as_str() {
+                Some(next) => page = format!("{first}&cursor={next}"),
+                None => return Ok(items),
+            }
+        }
     }
 
     /// The state of a message, if the API knows it.

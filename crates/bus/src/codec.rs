@@ -136,7 +136,7 @@ fn proto_command(command: v1::SendCommand) -> CommandFields {
 pub fn encode_command(fields: &CommandFields) -> Bytes {
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let time = |value: &Option<String>| value.as_ref()?.parse().ok().map(to_timestamp);
-    let object = |name: &str| fields.rest.get(name)?.as_object().cloned().map(to_struct);
+    let object = |name: &str| fields.rest.get(name)?.as_object().map(to_struct);
     let command = v1::SendCommand {
         id: text(&fields.id),
         to: text(&fields.to),
@@ -150,7 +150,7 @@ pub fn encode_command(fields: &CommandFields) -> Bytes {
         sticker: object("sticker"),
         interactive: object("interactive"),
         location: object("location"),
-        contacts: fields.rest.get("contacts").and_then(Value::as_array).cloned().map(to_list),
+        contacts: fields.rest.get("contacts").and_then(Value::as_array).map(|items| to_list(items)),
         reaction: object("reaction"),
         reply_to: text(&fields.reply_to),
         lane: text(&fields.lane),
@@ -215,7 +215,7 @@ pub fn event_message(event: &Event, encoding: Encoding) -> (HeaderMap, Bytes) {
             r#type: event.kind.as_str().into(),
             time: Some(to_timestamp(event.time)),
             subject: event.subject.clone(),
-            data: Some(to_struct(event.data.clone())),
+            data: Some(to_struct(&event.data)),
         }
         .encode_to_vec()
         .into(),

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 const LIMIT: Duration = Duration::from_secs(60);
 const MAX_PAYLOAD: u32 = 64 << 10;
+const RETENTION: Retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 30, lane_max_commands: 1_000 };
 
 struct World {
     nats: NatsServer,
@@ -33,8 +34,7 @@ impl World {
         let options = NatsOptions { max_payload: MAX_PAYLOAD, ..NatsOptions::default() };
         let nats = NatsServer::start_with(options).await.unwrap();
         let bus = Bus::connect(nats.url(), "test").await.unwrap();
-        let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 30, lane_max_commands: 1_000 };
-        bus.set_up_streams(&retention).await.unwrap();
+        bus.set_up_streams(&RETENTION).await.unwrap();
         let registry = RegistryStore::open(&bus, None).await.unwrap();
         let file = RegistryFile::parse("tenant = [{ id = \"acme\" }]").unwrap();
         registry.apply(registry.plan(vec![file], Unnamed::Keep).await.unwrap()).await.unwrap();
@@ -152,6 +152,24 @@ async fn many_events_of_which_some_were_told_before_are_told_once() {
     assert_eq!(told[..20], names(300)[100..120]);
     told.sort();
     assert_eq!((told, world.unannounced().await), (names(300), 0));
+}
+
+#[tokio::test]
+async fn a_stream_of_before_that_takes_none_together_takes_them_one_by_one() {
+    let world = World::new().await;
+    let stream = world.bus.jetstream().get_stream("EVENTS").await.unwrap();
+    let mut config = stream.cached_info().config.clone();
+    config.allow_atomic_publish = false;
+    world.bus.jetstream().update_stream(&config).await.unwrap();
+    let announcements = world.commit_many(100).await;
+    world.announcer.announce(&announcements).await;
+    let mut told = world.subjects().await;
+    told.sort();
+    assert_eq!((told, world.unannounced().await), (names(100), 0));
+
+    world.bus.set_up_streams(&RETENTION).await.unwrap();
+    let stream = world.bus.jetstream().get_stream("EVENTS").await.unwrap();
+    assert!(stream.cached_info().config.allow_atomic_publish);
 }
 
 #[tokio::test]

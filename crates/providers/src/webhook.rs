@@ -92,8 +92,10 @@ pub struct Address<'a> {
     pub phone_number_id: Option<&'a str>,
     /// The number, in any dress.
     pub display_phone_number: Option<&'a str>,
-    /// The WhatsApp Business Account.
+    /// The WhatsApp Business Account, or a portfolio.
     pub waba_id: Option<&'a str>,
+    /// The account that the leaf itself names: entries about partners may have the id of a portfolio.
+    pub told_waba_id: Option<&'a str>,
 }
 
 /// A leaf that was understood as far as is needed to tell it; whose it is remains to be found by its address.
@@ -104,7 +106,7 @@ pub struct Found {
     /// A message's or a status's own id.
     wamid: Option<Wamid>,
     /// The contact beside it that it is about.
-    contact: Option<Value>,
+    contact: Option<Arc<Object>>,
     /// What is around a leaf of the history.
     chapter: Option<Arc<Chapter>>,
 }
@@ -125,6 +127,7 @@ impl Found {
             phone_number_id: self.frame.phone_number_id.as_deref(),
             display_phone_number: self.frame.display_phone_number.as_deref(),
             waba_id: self.frame.waba_id.as_deref(),
+            told_waba_id: self.frame.told_waba_id.as_deref(),
         }
     }
 
@@ -142,7 +145,7 @@ impl Found {
 
     /// A webhook's body that holds this leaf and no other: parsing it gives the same leaf.
     pub fn webhook(&self) -> Bytes {
-        let value = self.frame.value(self.list, &self.leaf, self.contact.as_ref(), self.chapter.as_deref());
+        let value = self.frame.value(self.list, &self.leaf, self.contact(), self.chapter.as_deref());
         self.frame.body(&value).into()
     }
 
@@ -153,7 +156,12 @@ impl Found {
     }
 
     fn contact(&self) -> Option<&Object> {
-        self.contact.as_ref()?.as_object()
+        self.contact.as_deref()
+    }
+
+    /// Writes the contact into an event's data.
+    fn tell_contact(&self, data: &mut Object) {
+        data.extend(self.contact().cloned().map(|contact| ("contact".to_owned(), contact.into())));
     }
 
     /// Fields that every event's data begins with.

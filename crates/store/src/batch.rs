@@ -1,10 +1,11 @@
 //! What a batch may tell, and what each event does, before the database was asked anything.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
-use staffetta_domain::{Alias, CommandId, Event, Leaf, Sighting, TenantId, Touch, Wamid};
+use staffetta_domain::{Alias, CommandId, Event, Leaf, Object, Sighting, TenantId, Touch, Wamid};
 
 use crate::moment::Moment;
 use crate::rows::storable;
@@ -25,6 +26,8 @@ pub(crate) struct Item<'a> {
     /// Whether the sighting may make a conversation, or teach a name.
     pub(crate) teaches: bool,
     pub(crate) effect: Option<Effect<'a>>,
+    /// The event's data as JSON: written before the transaction begins, while nobody waits for it.
+    pub(crate) text: Arc<str>,
 }
 
 /// What an event does to a message.
@@ -46,6 +49,11 @@ impl<'a> Effect<'a> {
             Self::Accepted { wamid, .. } => wamid,
         }
     }
+}
+
+/// An event's data, as the databases keep it.
+pub(crate) fn text_of(data: &Object) -> Arc<str> {
+    serde_json::to_string(data).expect("an object of JSON values is JSON").into()
 }
 
 impl<'a> Item<'a> {
@@ -121,6 +129,7 @@ impl<'a> Recording<'a> {
                         sighting: sighting.clone(),
                         teaches: true,
                         effect: wamid.map(|wamid| Effect::Accepted { wamid, at, timed: true }),
+                        text: text_of(&settles.accepted.data),
                     });
                 }
             }
@@ -136,6 +145,7 @@ impl<'a> Recording<'a> {
                     sighting,
                     teaches: true,
                     effect: leaf.touch.as_ref().map(Effect::Touch),
+                    text: text_of(&leaf.event.data),
                 });
             }
         }
@@ -144,19 +154,20 @@ impl<'a> Recording<'a> {
 
     /// The commands that the leaves name, in order, each once.
     pub(crate) fn commands(&self) -> Vec<CommandKey<'a>> {
-        let keys: std::collections::BTreeSet<_> = self.items.iter().filter_map(Item::command_key).collect();
+        let keys: BTreeSet<_> = self.items.iter().filter_map(Item::command_key).collect();
         keys.into_iter().collect()
     }
 }
 
 /// The items that are left once it is known which commands moved, with what the database knows of their users.
-pub(crate) fn informed<'a>(items: Vec<Item<'a>>, facts: &CommandFacts) -> Vec<Item<'a>> {
+pub(crate) fn informed<'a>(items: &[Item<'a>], facts: &CommandFacts) -> Vec<Item<'a>> {
     let mut left = Vec::with_capacity(items.len());
-    for mut item in items {
-        let facts = facts_of(facts, &item);
+    for item in items {
+        let facts = facts_of(facts, item);
         if item.conditional && !facts.is_some_and(|facts| facts.moved) {
             continue;
         }
+        let mut item = item.clone();
         let user = facts.and_then(|facts| facts.user.as_deref());
         if let Some(alias) = user.and_then(Alias::of_user) {
             item.add_alias(alias);
@@ -280,6 +291,7 @@ fn command_item<'a>(event: &'a Event, id: &'a CommandId, sighting: Sighting) -> 
         sighting: Some(Cow::Owned(sighting)),
         teaches: false,
         effect: None,
+        text: text_of(&event.data),
     }
 }
 

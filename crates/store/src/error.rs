@@ -8,13 +8,13 @@ use sqlx::sqlite::SqliteError;
 
 use crate::StoreError;
 
-/// SQLSTATEs after which the same statement may succeed: the server is overloaded, starting or stopping, or two
-/// statements were in each other's way.
-const PASSING: [&str; 10] =
-    ["08", "25P03", "53", "57P01", "57P02", "57P03", "57014", "40001", "40P01", "55P03"];
+/// SQLSTATEs, or how they begin, after which the same statement may succeed: the server is overloaded, starting or
+/// stopping, takes no writes, has changed its mind about who may come in, or two statements were in each other's way.
+const PASSING: [&str; 10] = ["08", "25006", "25P03", "25P04", "28", "40", "53", "55P03", "57", "58"];
 
-/// SQLite's primary result codes of the same sort: busy, locked, an I/O error, a full disk.
-const PASSING_SQLITE: [i32; 4] = [5, 6, 10, 13];
+/// SQLite's primary result codes of the same sort: busy, locked, read-only, an I/O error, a full disk, a file that can't
+/// be opened.
+const PASSING_SQLITE: [i32; 6] = [5, 6, 8, 10, 13, 14];
 
 impl StoreError {
     /// The answer took longer than the caller may wait.

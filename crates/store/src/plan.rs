@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -13,17 +14,24 @@ use staffetta_domain::{
     Alias, Changes, ConversationId, Direction, Directory, MessageState, Place, Profile, Touch,
 };
 
-use crate::batch::{CommandFacts, Effect, Item, facts_of};
+use crate::batch::{CommandFacts, Effect, Item, facts_of, text_of};
 use crate::moment::Moment;
 use crate::rows::{ConversationRow, EventRow, MessageRow, Naming, Turn, storable};
 use crate::types::Announcement;
 
+/// A tenant and its channel: a channel that goes to another tenant takes nothing along.
+pub(crate) type Home<'a> = (&'a str, &'a str);
+
+fn home_of<'a>(item: &Item<'a>) -> Home<'a> {
+    (item.event.tenant.as_str(), item.event.channel.as_str())
+}
+
 /// What has to be looked up, each list sorted and without repeats.
 pub(crate) struct Questions<'a> {
     /// Channels and aliases.
-    pub(crate) names: Vec<(&'a str, String)>,
+    pub(crate) names: Vec<(Home<'a>, String)>,
     /// Channels and wamids of messages that are spoken of.
-    pub(crate) messages: Vec<(&'a str, Cow<'a, str>)>,
+    pub(crate) messages: Vec<(Home<'a>, Cow<'a, str>)>,
     /// Events' ids.
     pub(crate) events: Vec<&'a str>,
 }
@@ -32,16 +40,14 @@ impl<'a> Questions<'a> {
     pub(crate) fn of(items: &[Item<'a>]) -> Self {
         let (mut names, mut messages, mut events) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
         for item in items {
-            let channel = item.event.channel.as_str();
+            let channel = home_of(item);
             events.insert(item.event.id.as_str());
             if let Some(sighting) = &item.sighting {
                 let aliases = sighting.aliases.iter().chain(&sighting.former);
                 names.extend(aliases.map(|alias| (channel, key(alias))));
             }
-            if let Some(Effect::Touch(touch)) = item.effect
-                && speaks_of_another(touch)
-            {
-                messages.insert((channel, storable(touch.wamid().as_str())));
+            if let Some(effect) = item.effect {
+                messages.insert((channel, storable(effect.wamid().as_str())));
             }
         }
         Self {
@@ -54,11 +60,10 @@ impl<'a> Questions<'a> {
 
 /// Names of the conversations that were found which nobody asked for, and which a change of names may concern; empty
 /// unless there is one.
-pub(crate) fn concerned<'a>(items: &[Item<'a>], known: &Known) -> Vec<(&'a str, String)> {
+pub(crate) fn concerned<'a>(items: &[Item<'a>], known: &Known) -> Vec<(Home<'a>, String)> {
     let changes =
         |item: &&Item<'a>| item.sighting.as_ref().is_some_and(|sighting| !sighting.former.is_empty());
-    let channels: BTreeSet<&str> =
-        items.iter().filter(changes).map(|item| item.event.channel.as_str()).collect();
+    let channels: BTreeSet<Home<'a>> = items.iter().filter(changes).map(home_of).collect();
     let mut names = BTreeSet::new();
     for row in &known.held {
         let phone = row.phone.as_deref().map(|phone| Alias::Phone(phone.into()));
@@ -67,8 +72,8 @@ pub(crate) fn concerned<'a>(items: &[Item<'a>], known: &Known) -> Vec<(&'a str, 
             names.extend(channels.iter().map(|channel| (*channel, key(alias))));
         }
     }
-    let asked = |(channel, alias): &(&str, String)| {
-        known.names.iter().any(|row| row.channel == *channel && row.alias == *alias)
+    let asked = |(home, alias): &(Home<'a>, String)| {
+        known.names.iter().any(|row| row.home() == *home && row.alias == *alias)
     };
     names.into_iter().filter(|name| !asked(name)).collect()
 }
@@ -78,20 +83,22 @@ fn key(alias: &Alias) -> String {
     storable(&alias.key()).into_owned()
 }
 
-/// Whether the message that is touched came, or left, before.
-fn speaks_of_another(touch: &Touch) -> bool {
-    !matches!(touch, Touch::Brought { .. })
-}
-
 /// What is known of an alias. Conversations that went into another one are given as that one.
 #[derive(FromRow)]
 pub(crate) struct NameRow {
+    pub(crate) tenant: String,
     pub(crate) channel: String,
     pub(crate) alias: String,
     pub(crate) conversation: Option<i64>,
     pub(crate) since: Option<Moment>,
     pub(crate) former: Option<i64>,
     pub(crate) until: Option<Moment>,
+}
+
+impl NameRow {
+    fn home(&self) -> Home<'_> {
+        (&self.tenant, &self.channel)
+    }
 }
 
 /// A conversation whose row is locked.
@@ -112,11 +119,25 @@ pub(crate) struct HeldRow {
 #[derive(Default)]
 pub(crate) struct Known {
     pub(crate) names: Vec<NameRow>,
-    /// Channel, wamid, conversation.
-    pub(crate) messages: Vec<(String, String, i64)>,
+    /// Tenant, channel, wamid, conversation.
+    pub(crate) messages: Vec<(String, String, String, i64)>,
     pub(crate) held: Vec<HeldRow>,
     /// Ids of events that were told before.
     pub(crate) events: HashSet<String>,
+}
+
+impl Known {
+    /// Takes in names that nobody asked for. Nobody in the batch goes by them, so they are not written, and a
+    /// conversation that they lead to besides those that are held is none of the batch's.
+    pub(crate) fn add_concerned(&mut self, names: Vec<NameRow>) {
+        let held: HashSet<i64> = self.held.iter().map(|row| row.id).collect();
+        let is_held = |id: &i64| held.contains(id);
+        self.names.extend(names.into_iter().map(|row| NameRow {
+            conversation: row.conversation.filter(is_held),
+            former: row.former.filter(is_held),
+            ..row
+        }));
+    }
 }
 
 /// Somebody else changed what was looked up: it must be looked up again.
@@ -132,6 +153,7 @@ pub(crate) struct NewConversation<'a> {
 
 /// What is to be known of an alias from now on.
 pub(crate) struct NewName {
+    pub(crate) tenant: String,
     pub(crate) channel: String,
     pub(crate) alias: String,
     /// Whether the database has no row of it.
@@ -141,13 +163,13 @@ pub(crate) struct NewName {
 }
 
 /// A conversation, in its channel's directory.
-type Spot<'a> = (&'a str, Place);
+type Spot<'a> = (Home<'a>, Place);
 
 /// A batch of new events, each with its conversation.
 pub(crate) struct Plan<'a> {
     items: Vec<(Item<'a>, Option<Spot<'a>>)>,
-    changes: BTreeMap<&'a str, Changes>,
-    names: HashSet<(String, String)>,
+    changes: BTreeMap<Home<'a>, Changes>,
+    names: HashSet<(String, String, String)>,
     held: HashMap<i64, i64>,
     /// The numbers of the conversations that were made.
     made: HashMap<Spot<'a>, i64>,
@@ -170,29 +192,24 @@ impl<'a> Plan<'a> {
             .into_iter()
             .map(|row| (row.id, profile(row.phone, row.user_id, row.group_id)))
             .collect();
-        let mut anchors: HashMap<(&str, Cow<'_, str>), Place> = HashMap::new();
-        for (channel, wamid, conversation) in &known.messages {
+        let mut anchors: HashMap<(Home<'_>, Cow<'_, str>), Place> = HashMap::new();
+        for (tenant, channel, wamid, conversation) in &known.messages {
             if held.contains_key(conversation) {
-                anchors.insert((channel, wamid.as_str().into()), Place::Known(*conversation));
+                anchors.insert(((tenant, channel), wamid.as_str().into()), Place::Known(*conversation));
             }
         }
         let mut directories = directories(&items, &known.names, &profiles);
-        let names = known.names.into_iter().map(|row| (row.channel, row.alias)).collect();
+        let names = known.names.into_iter().map(|row| (row.tenant, row.channel, row.alias)).collect();
 
         let mut placed = Vec::with_capacity(items.len());
         for item in items {
             if known.events.contains(item.event.id.as_str()) {
                 continue;
             }
-            let channel = item.event.channel.as_str();
+            let channel = home_of(&item);
             let message = item.effect.map(|effect| storable(effect.wamid().as_str()));
-            let anchor = match item.effect {
-                Some(Effect::Touch(touch)) if speaks_of_another(touch) => {
-                    message.as_ref().and_then(|wamid| anchors.get(&(channel, wamid.clone()))).copied()
-                }
-                _ => None,
-            };
-            let directory = directories.get_mut(channel);
+            let anchor = message.as_ref().and_then(|wamid| anchors.get(&(channel, wamid.clone()))).copied();
+            let directory = directories.get_mut(&channel);
             let place = match (&item.sighting, directory) {
                 (Some(sighting), Some(directory)) if item.teaches => directory.place(sighting, anchor),
                 (Some(sighting), Some(directory)) => anchor.or_else(|| directory.find(sighting)),
@@ -205,7 +222,7 @@ impl<'a> Plan<'a> {
         }
         let items = placed.into_iter().map(|(item, spot)| {
             let settled = spot.map(|(channel, place)| {
-                (channel, directories.get(channel).map_or(place, |d| d.settled(place)))
+                (channel, directories.get(&channel).map_or(place, |d| d.settled(place)))
             });
             (item, settled)
         });
@@ -226,7 +243,7 @@ impl<'a> Plan<'a> {
     }
 
     fn created(&self) -> Vec<Spot<'a>> {
-        let of_channel = |(channel, changes): (&&'a str, &Changes)| {
+        let of_channel = |(channel, changes): (&Home<'a>, &Changes)| {
             let channel = *channel;
             changes.created.clone().into_iter().map(move |number| (channel, Place::New(number)))
         };
@@ -236,10 +253,10 @@ impl<'a> Plan<'a> {
     fn new_conversation(&self, spot: Spot<'a>) -> NewConversation<'a> {
         let its = || self.items.iter().filter(|(_, place)| *place == Some(spot)).map(|(item, _)| item);
         let first_at = its().filter_map(|item| Some(item.sighting.as_ref()?.at)).min();
-        let profiles = &self.changes[spot.0].profiles;
+        let profiles = &self.changes[&spot.0].profiles;
         NewConversation {
-            tenant: its().next().map_or("", |item| item.event.tenant.as_str()),
-            channel: spot.0,
+            tenant: spot.0.0,
+            channel: spot.0.1,
             profile: profiles
                 .iter()
                 .find(|(place, _)| *place == spot.1)
@@ -254,7 +271,7 @@ impl<'a> Plan<'a> {
         self.held.extend(self.made.values().map(|id| (*id, 0)));
     }
 
-    fn number_of(&self, channel: &str, place: Place) -> i64 {
+    fn number_of(&self, channel: Home<'_>, place: Place) -> i64 {
         match place {
             Place::Known(id) => id,
             place => self.made.get(&(channel, place)).copied().unwrap_or_default(),
@@ -267,15 +284,22 @@ impl<'a> Plan<'a> {
         for (channel, changes) in &self.changes {
             for change in &changes.aliases {
                 let owner = |owner: Option<(Place, Timestamp)>| {
-                    owner.map(|(place, at)| (self.number_of(channel, place), Moment::from(at)))
+                    owner.map(|(place, at)| (self.number_of(*channel, place), Moment::from(at)))
                 };
-                let name = ((*channel).to_owned(), key(&change.alias));
+                let name = (channel.0.to_owned(), channel.1.to_owned(), key(&change.alias));
                 let is_new = !self.names.contains(&name);
                 let (current, former) = (owner(change.current), owner(change.former));
-                names.push(NewName { channel: name.0, alias: name.1, is_new, current, former });
+                names.push(NewName {
+                    tenant: name.0,
+                    channel: name.1,
+                    alias: name.2,
+                    is_new,
+                    current,
+                    former,
+                });
             }
         }
-        names.sort_by(|a, b| (&a.channel, &a.alias).cmp(&(&b.channel, &b.alias)));
+        names.sort_by(|a, b| (&a.tenant, &a.channel, &a.alias).cmp(&(&b.tenant, &b.channel, &b.alias)));
         names
     }
 
@@ -301,9 +325,9 @@ impl<'a> Plan<'a> {
 
     /// Conversations that go into another one, and which.
     pub(crate) fn merges(&self) -> Vec<(i64, i64)> {
-        let into = |(channel, changes): (&&str, &Changes)| {
+        let into = |(channel, changes): (&Home<'_>, &Changes)| {
             let numbers =
-                changes.merges.iter().map(|(loser, winner)| (*loser, self.number_of(channel, *winner)));
+                changes.merges.iter().map(|(loser, winner)| (*loser, self.number_of(*channel, *winner)));
             numbers.collect::<Vec<_>>()
         };
         self.changes.iter().flat_map(into).collect()
@@ -323,16 +347,18 @@ impl<'a> Plan<'a> {
                 Turn { conversation, sequence: *sequence }
             });
             let facts = facts_of(facts, item);
-            let mut data = item.event.data.clone();
-            if let Some(tale) = conversation.and_then(|conversation| merged.remove(&conversation)) {
-                data.insert("merged".into(), tale);
-            }
+            let merged = conversation.and_then(|conversation| merged.remove(&conversation));
+            let text = merged.as_ref().map(|merged| {
+                let mut data = item.event.data.clone();
+                data.insert("merged".into(), merged.clone());
+                text_of(&data)
+            });
             writes.events.push(EventRow {
                 seq,
                 event: item.event,
                 subject: storable(&item.event.subject),
-                text: serde_json::to_string(&data).expect("an object of JSON values is JSON"),
-                data,
+                text: text.unwrap_or_else(|| Arc::clone(&item.text)),
+                merged,
                 command: item.command.map(staffetta_domain::CommandId::as_str),
                 callback_data: facts.and_then(|facts| facts.callback_data.as_deref()),
                 turn,
@@ -374,12 +400,12 @@ fn directories<'a>(
     items: &[Item<'a>],
     names: &[NameRow],
     profiles: &HashMap<i64, Profile>,
-) -> BTreeMap<&'a str, Directory> {
+) -> BTreeMap<Home<'a>, Directory> {
     let mut directories = BTreeMap::new();
-    let mut asked: HashMap<(&str, String), Alias> = HashMap::new();
-    let mut homes: HashMap<i64, &str> = HashMap::new();
+    let mut asked: HashMap<(Home<'_>, String), Alias> = HashMap::new();
+    let mut homes: HashMap<i64, Home<'_>> = HashMap::new();
     for item in items {
-        let channel = item.event.channel.as_str();
+        let channel = home_of(item);
         let Some(sighting) = &item.sighting else { continue };
         directories.entry(channel).or_insert_with(Directory::new);
         for alias in sighting.aliases.iter().chain(&sighting.former) {
@@ -391,9 +417,10 @@ fn directories<'a>(
         let [current, former] = owners.map(|owner| {
             owner.filter(|(id, _)| profiles.contains_key(id)).map(|(id, at)| (id, Timestamp::from(at)))
         });
-        let name = (row.channel.as_str(), row.alias.clone());
+        let Some(home) = directories.keys().copied().find(|home| *home == row.home()) else { continue };
+        let name = (home, row.alias.clone());
         let alias = asked.get(&name).cloned().or_else(|| Alias::from_key(&row.alias));
-        let (Some(alias), Some(directory)) = (alias, directories.get_mut(name.0)) else { continue };
+        let (Some(alias), Some(directory)) = (alias, directories.get_mut(&name.0)) else { continue };
         for (id, _) in [current, former].into_iter().flatten() {
             homes.insert(id, name.0);
             directory.add_conversation(id, profiles[&id].clone());

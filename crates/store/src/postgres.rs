@@ -14,6 +14,7 @@ mod record;
 mod retention;
 mod tell;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::str::FromStr;
 use std::time::Duration;
@@ -33,6 +34,10 @@ use tell::Abort;
 
 /// A connection that was idle for longer is asked whether it still lives before it is used.
 const SURELY_ALIVE: Duration = Duration::from_secs(5);
+
+fn joined(seqs: &BTreeSet<i64>) -> String {
+    seqs.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
+}
 
 /// How often a transaction starts again because others were in its way: each time at least one of them has got through.
 const MOST_RACES: usize = 50;
@@ -68,6 +73,13 @@ impl Postgres {
             .options([
                 ("statement_timeout", options.timeout.as_millis()),
                 ("idle_in_transaction_session_timeout", options.timeout.as_millis()),
+            ])
+            // Statements are planned while tables are empty, and kept: then only their indexes are fit to grow.
+            .options([
+                ("enable_seqscan", "off"),
+                ("enable_hashjoin", "off"),
+                ("enable_mergejoin", "off"),
+                ("jit", "off"),
             ])
             .disable_statement_logging();
         let limit = options.timeout;
@@ -125,22 +137,37 @@ impl Postgres {
     }
 
     pub(crate) async fn announced(&self, places: &[OutboxPlace]) -> Result<(), StoreError> {
-        let mut batches: Vec<i64> = places.iter().map(|place| place.batch).collect();
-        batches.sort_unstable();
-        batches.dedup();
-        // Most batches are announced as a whole. What is left of one stays.
+        let mut batches: BTreeMap<i64, BTreeSet<i64>> = BTreeMap::new();
+        for place in places {
+            batches.entry(place.batch).or_default().insert(place.seq);
+        }
+        let numbers: Vec<i64> = batches.keys().copied().collect();
+        // Most batches are announced as a whole: one look tells, where comparing each event with each would be long.
+        let whole = sqlx::query(
+            "DELETE FROM outbox o
+             USING unnest($1::bigint[], $2::text[]) AS k (batch, seqs)
+             WHERE o.batch = k.batch AND array_to_string(o.seqs, ',') = k.seqs",
+        )
+        .bind(&numbers)
+        .bind(batches.values().map(joined).collect::<Vec<_>>())
+        .execute(&self.pool)
+        .await?;
+        if whole.rows_affected() == numbers.len() as u64 {
+            return Ok(());
+        }
+        // What is left of the others stays.
         sqlx::query(
             "WITH told AS MATERIALIZED (
-                 SELECT batch, seqs FROM outbox WHERE batch = ANY ($1) ORDER BY batch FOR UPDATE
+                 SELECT batch, ARRAY(SELECT s FROM unnest(seqs) s WHERE s <> ALL ($2)) AS left_over
+                 FROM outbox WHERE batch = ANY ($1) ORDER BY batch FOR UPDATE
              ), whole AS (
-                 DELETE FROM outbox o USING told WHERE o.batch = told.batch AND told.seqs <@ $2
+                 DELETE FROM outbox o USING told WHERE o.batch = told.batch AND told.left_over = '{}'
              )
-             UPDATE outbox o
-             SET seqs = ARRAY(SELECT s FROM unnest(told.seqs) s WHERE s <> ALL ($2))
+             UPDATE outbox o SET seqs = told.left_over
              FROM told
-             WHERE o.batch = told.batch AND NOT told.seqs <@ $2 AND told.seqs && $2",
+             WHERE o.batch = told.batch AND told.left_over <> '{}'",
         )
-        .bind(batches)
+        .bind(numbers)
         .bind(column(places, |place| place.seq))
         .execute(&self.pool)
         .await?;

@@ -4,7 +4,9 @@
 //! PostgreSQL's text cannot hold the character U+0000; it is replaced here, for both databases alike.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use serde_json::Value;
 use staffetta_domain::{ConversationId, Direction, Event, MessageState, Object};
 
 use crate::moment::Moment;
@@ -27,8 +29,9 @@ pub(crate) struct EventRow<'a> {
     pub(crate) seq: i64,
     pub(crate) event: &'a Event,
     pub(crate) subject: Cow<'a, str>,
-    pub(crate) data: Object,
-    pub(crate) text: String,
+    pub(crate) text: Arc<str>,
+    /// The ends of the conversations that went into the event's own.
+    pub(crate) merged: Option<Value>,
     pub(crate) command: Option<&'a str>,
     pub(crate) callback_data: Option<&'a str>,
     pub(crate) turn: Option<Turn>,
@@ -37,7 +40,10 @@ pub(crate) struct EventRow<'a> {
 impl EventRow<'_> {
     /// The event as it was committed: just what [`unannounced`](crate::Store::unannounced) would read.
     pub(crate) fn announce(self, batch: i64) -> Announcement {
-        let mut data = self.data;
+        let mut data = self.event.data.clone();
+        if let Some(merged) = self.merged {
+            data.insert("merged".into(), merged);
+        }
         complete(&mut data, self.command, self.callback_data.map(str::to_owned), self.turn);
         let event = Event {
             id: self.event.id.clone(),
@@ -97,6 +103,10 @@ impl MessageRow<'_> {
     /// Takes in what a later event of the batch says, as the database does with a row that it already has.
     pub(crate) fn merge(&mut self, other: Self) {
         self.conversation = self.conversation.or(other.conversation);
+        // A file that was announced by a placeholder takes its place.
+        if self.kind.as_deref() == Some("media_placeholder") && other.content_seq.is_some() {
+            (self.kind, self.content_seq) = (None, None);
+        }
         self.kind = self.kind.take().or(other.kind);
         self.state = self.state.max(other.state);
         self.command = self.command.or(other.command);

@@ -1,10 +1,13 @@
 //! From envelopes to leaves, and to letters about what can't become one.
 
-use std::io::Read;
+use std::borrow::Cow;
+use std::io::{Read, Write};
 
 use async_nats::jetstream::Message;
 use bytes::Bytes;
+use flate2::Compression;
 use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use prost::Message as _;
 use staffetta_bus::{DeadLetter, Encoding, Registry, replay_of};
@@ -172,12 +175,58 @@ fn body(webhook: &RawWebhook) -> Result<Bytes, &'static str> {
     }
 }
 
+/// How many bytes an envelope's bodies have, unpacked: in packed ones a thousand may stand for one.
+pub(crate) fn weight(envelope: &Message) -> usize {
+    let Ok(envelope) = WebhookEnvelope::decode(envelope.payload.clone()) else {
+        return envelope.payload.len();
+    };
+    envelope.webhooks.iter().map(unpacked_len).sum()
+}
+
+/// A packed body ends with its length.
+fn unpacked_len(webhook: &RawWebhook) -> usize {
+    match (webhook.encoding(), webhook.body.last_chunk()) {
+        (BodyEncoding::Gzip, Some(length)) => u64::from(u32::from_le_bytes(*length)).min(MAX_BODY) as usize,
+        _ => webhook.body.len(),
+    }
+}
+
+/// What of a message is not a letter's payload, at most.
+const BESIDE_PAYLOAD: usize = 8 << 10;
+
+/// The letter, its payload packed if it would not fit into a message of `largest` bytes otherwise: ingress may have
+/// packed the body too.
+pub(crate) fn fitting(letter: &DeadLetter, largest: usize) -> Cow<'_, DeadLetter> {
+    let packed = match &letter.origin {
+        staffetta_bus::Origin::Webhook { provider, source, encoding: BodyEncoding::Unspecified }
+            if letter.payload.len() + BESIDE_PAYLOAD > largest =>
+        {
+            let (provider, source, encoding) = (*provider, source.clone(), BodyEncoding::Gzip);
+            let origin = staffetta_bus::Origin::Webhook { provider, source, encoding };
+            pack(&letter.payload).ok().map(|payload| DeadLetter { payload, origin, ..letter.clone() })
+        }
+        _ => None,
+    };
+    packed.map_or(Cow::Borrowed(letter), Cow::Owned)
+}
+
+fn pack(body: &[u8]) -> std::io::Result<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(body)?;
+    Ok(encoder.finish()?.into())
+}
+
 /// A letter about something that nobody is known to own. The same payload given up for the same reason is the same
 /// letter, but not the letter that was replayed and has died again: that one is deleted by its number, and a new one
 /// under its id would be taken for a repeat.
 pub(crate) fn letter(reason: &'static str, detail: String, carrier: &Carrier, payload: Bytes) -> DeadLetter {
-    let text = String::from_utf8_lossy(&payload);
-    let mut key = vec!["dead", "recorder", reason, &text];
+    let exact = exact(&payload);
+    let mut key = vec!["dead", "recorder", reason, &exact];
+    // What Meta sends is the same through whichever app. What others send says nowhere for whom it is.
+    let foreign = !matches!(carrier.provider, Provider::Meta | Provider::Unspecified);
+    if foreign {
+        key.extend([carrier.provider.as_str_name(), &carrier.source]);
+    }
     if !carrier.replay_of.is_empty() {
         key.push(&carrier.replay_of);
     }
@@ -196,15 +245,26 @@ pub(crate) fn letter(reason: &'static str, detail: String, carrier: &Carrier, pa
     }
 }
 
-/// A letter about a leaf that the database refuses.
+/// The bytes as a text that no other bytes have.
+fn exact(bytes: &[u8]) -> Cow<'_, str> {
+    match str::from_utf8(bytes) {
+        Ok(text) => text.into(),
+        Err(_) => "not a text: ".chars().chain(bytes.iter().map(|byte| char::from(*byte))).collect(),
+    }
+}
+
+/// A letter about a leaf that the database refuses. An account's leaf may be refused to several tenants: each has its
+/// own.
 pub(crate) fn refusal(contents: &Contents, index: usize) -> DeadLetter {
     let origin = &contents.origins[index];
     let event = &contents.leaves[index].event;
     let payload = contents.found[origin.found].webhook();
     let detail = format!("event {} is refused by the database", event.id);
+    let carrier = &contents.carriers[origin.came];
     DeadLetter {
+        id: EventId::of(&["dead", "recorder", "refused", event.id.as_str(), &carrier.replay_of]),
         tenant: Some(event.tenant.clone()),
         channel: Some(event.channel.clone()),
-        ..letter("refused", detail, &contents.carriers[origin.came], payload)
+        ..letter("refused", detail, carrier, payload)
     }
 }

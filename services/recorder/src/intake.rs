@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::envelope::Contents;
+use crate::envelope::{Contents, weight};
 use crate::fitness::{Ability, Fitness};
 use crate::hands::{Hands, Held};
 use crate::metrics::Metrics;
@@ -26,8 +26,8 @@ const ANSWER: Duration = Duration::from_secs(3);
 /// Between tries to reach NATS, for as long as it is away.
 const RETRY: RetryPolicy =
     RetryPolicy { first: Duration::from_millis(100), longest: Duration::from_secs(5), waits: u32::MAX };
-/// Most bytes of envelopes that are taken apart at a time, unless one alone is larger: in memory they become many
-/// times as much.
+/// Most bytes of envelopes, unpacked, that are taken apart at a time, unless one alone is larger: in memory they
+/// become many times as much.
 const GROUP_BYTES: usize = 1 << 20;
 
 /// Some envelopes, and what they hold.
@@ -169,11 +169,12 @@ fn grouped(batch: Vec<Message>) -> Vec<Vec<Message>> {
     let mut groups: Vec<Vec<Message>> = Vec::new();
     let mut bytes = usize::MAX;
     for message in batch {
-        bytes = bytes.saturating_add(message.payload.len());
+        let weight = weight(&message);
+        bytes = bytes.saturating_add(weight);
         match groups.last_mut() {
             Some(group) if bytes <= GROUP_BYTES => group.push(message),
             _ => {
-                bytes = message.payload.len();
+                bytes = weight;
                 groups.push(vec![message]);
             }
         }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::Stuck;
+use crate::envelope::fitting;
 use crate::fitness::{Ability, Fitness};
 use crate::metrics::Metrics;
 use crate::record::Recorded;
@@ -141,9 +142,10 @@ impl Telling {
 
     /// Writes letters; each is on DEAD afterwards.
     async fn write_letters(&self, letters: &[DeadLetter]) -> Result<(), Stuck> {
+        let largest = self.bus.max_payload();
+        let write = async |letter: &DeadLetter| self.dead.write(&fitting(letter, largest)).await;
         // Boxed, or the compiler can't tell that the whole may move between threads.
-        let writing: Vec<BoxFuture<'_, _>> =
-            letters.iter().map(|letter| self.dead.write(letter).boxed()).collect();
+        let writing: Vec<BoxFuture<'_, _>> = letters.iter().map(|letter| write(letter).boxed()).collect();
         stream::iter(writing).buffer_unordered(LETTERS).try_collect::<()>().await.map_err(Stuck::Dead)
     }
 }

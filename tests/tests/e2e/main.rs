@@ -6,11 +6,14 @@
 
 mod bad_commands;
 mod broken_webhooks;
+mod conversations;
 mod crashes;
 mod dead;
 mod doubts;
 mod drain;
 mod failover;
+mod identity;
+mod inbound;
 mod once;
 mod outages;
 mod processes;
@@ -30,6 +33,29 @@ fn only<'a>(events: &'a [SeenEvent], kind: &str, subject: &str) -> &'a SeenEvent
     let found: Vec<&SeenEvent> = events.iter().filter(|event| event.is(kind, subject)).collect();
     assert_eq!(found.len(), 1, "{kind} about {subject}: {found:#?}");
     found[0]
+}
+
+/// Whether the events of each conversation are numbered from 1 without a gap, whatever was told twice. Gives back how
+/// many each conversation has.
+#[track_caller]
+fn assert_numbered_without_gaps(events: &[SeenEvent]) -> BTreeMap<String, u64> {
+    let mut told = BTreeMap::new();
+    let mut numbers = BTreeMap::<String, Vec<u64>>::new();
+    for event in events {
+        if let Some(before) = told.insert(event.id.as_str(), event) {
+            assert_eq!(before, event, "the same id, told again as something else");
+        } else if let Some(conversation) = event.data["conversation_id"].as_str() {
+            let number = event.data["sequence"].as_u64().unwrap();
+            numbers.entry(conversation.to_owned()).or_default().push(number);
+        }
+    }
+    let check = |(conversation, mut numbers): (String, Vec<u64>)| {
+        numbers.sort_unstable();
+        let count = u64::try_from(numbers.len()).unwrap();
+        assert_eq!(numbers, (1..=count).collect::<Vec<_>>(), "{conversation}");
+        (conversation, count)
+    };
+    numbers.into_iter().map(check).collect()
 }
 
 /// Whether the provider got each of these commands once and nothing else, and each recipient its own in this order.
@@ -89,4 +115,20 @@ fn commands(prefix: &str, count: usize, users: usize) -> Vec<serde_json::Value> 
 /// The ids of commands, each with this type of event.
 fn all<'a>(kind: &'a str, commands: &[serde_json::Value]) -> Vec<(&'a str, String)> {
     commands.iter().map(|command| (kind, command["id"].as_str().unwrap().to_owned())).collect()
+}
+
+/// Every order of these.
+fn orders<T: Copy>(items: &[T]) -> Vec<Vec<T>> {
+    if items.is_empty() {
+        return vec![Vec::new()];
+    }
+    let mut found = Vec::new();
+    for (index, first) in items.iter().enumerate() {
+        let rest = [&items[..index], &items[index + 1..]].concat();
+        for mut order in orders(&rest) {
+            order.insert(0, *first);
+            found.push(order);
+        }
+    }
+    found
 }

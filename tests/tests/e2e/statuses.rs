@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use staffetta_simulator::{Behaviour, Fault, FaultKind};
 use staffetta_tests::{Installation, ORDERS, Setup, status, webhook};
 
-use crate::{all, commands, only};
+use crate::{all, commands, only, orders};
 
 #[tokio::test]
 async fn statuses_in_every_order_end_alike() {
@@ -74,20 +74,4 @@ async fn statuses_that_overtake_the_answer_accept_the_command_once() {
         assert_eq!(message["state"], json!("read"), "{message}");
     }
     assert_eq!(staffetta.sends(ORDERS).len(), commands.len());
-}
-
-/// Every order of these.
-fn orders<'a>(items: &[&'a str]) -> Vec<Vec<&'a str>> {
-    if items.is_empty() {
-        return vec![Vec::new()];
-    }
-    let mut found = Vec::new();
-    for (index, first) in items.iter().enumerate() {
-        let rest = [&items[..index], &items[index + 1..]].concat();
-        for mut order in orders(&rest) {
-            order.insert(0, first);
-            found.push(order);
-        }
-    }
-    found
 }

@@ -75,6 +75,12 @@ impl Directory {
         winner
     }
 
+    /// Whether a merge of these two would be told by the event of a sighting, which belongs to the anchor's conversation.
+    /// Else they wait for a sighting of their own: a conversation that ends without a word is worse than two of one user.
+    fn is_told_with(&self, anchor: Option<Place>, one: Place, other: Place) -> bool {
+        anchor.map(|anchor| self.settled(anchor)).is_none_or(|anchor| anchor == one || anchor == other)
+    }
+
     /// Ties the id to the conversation. Says whether it is new, and the id of today's user: not one that is seen with
     /// a name which its user has lost since.
     pub(super) fn tie_user(&mut self, user: &Alias, sighting: &Sighting, target: Place) -> bool {
@@ -112,11 +118,18 @@ impl Directory {
             match self.owner(alias, at) {
                 Owner::Nobody if of_today && anchor.is_none() => self.give(alias, target, at),
                 Owner::Nobody => self.give_unless_lost(alias, target, at),
-                Owner::Then(owner) | Owner::Now(owner, _) if owner != target && self.goes_by(owner, user) => {
+                Owner::Then(owner) | Owner::Now(owner, _)
+                    if owner != target
+                        && self.goes_by(owner, user)
+                        && self.is_told_with(anchor, target, owner) =>
+                {
                     target = self.merge(target, owner);
                 }
                 Owner::Now(owner, since)
-                    if owner != target && at > since && !matches!(alias, Alias::User(_)) =>
+                    if owner != target
+                        && at > since
+                        && !matches!(alias, Alias::User(_))
+                        && !self.goes_by(owner, user) =>
                 {
                     self.reassign(alias, owner, target, at);
                 }
@@ -150,7 +163,9 @@ impl Directory {
         if ids.all(|id| Some(id) == first) {
             for place in places {
                 let place = self.settled(place);
-                target = self.merge(target, place);
+                if self.is_told_with(anchor, target, place) {
+                    target = self.merge(target, place);
+                }
             }
         }
         for alias in &sighting.aliases {

@@ -149,6 +149,28 @@ fn a_number_and_an_id_become_one_when_a_payload_ties_them() {
 }
 
 #[test]
+fn a_status_of_a_third_conversation_makes_no_two_others_one() {
+    let filled = || {
+        let mut directory = Directory::new();
+        for id in [7, 8, 9] {
+            directory.add_conversation(id, Profile::default());
+        }
+        directory.add_alias(names("p1").remove(0), Some((8, at(1))), None);
+        directory.add_alias(names("u1").remove(0), Some((9, at(1))), None);
+        directory
+    };
+    let mut third = filled();
+    assert_eq!(third.place(&seen("p1 u1", 2), Some(Place::Known(7))), Some(Place::Known(7)));
+    let changes = third.changes();
+    assert_eq!((changes.merges, changes.aliases), (Vec::new(), Vec::new()));
+    for anchor in [Some(Place::Known(8)), Some(Place::Known(9)), None] {
+        let mut directory = filled();
+        assert_eq!(directory.place(&seen("p1 u1", 2), anchor), Some(Place::Known(8)), "{anchor:?}");
+        assert_eq!(directory.changes().merges, [(9, Place::Known(8))], "{anchor:?}");
+    }
+}
+
+#[test]
 fn what_nobody_has_opens_a_conversation_and_no_names_open_none() {
     let mut directory = Directory::new();
     assert_eq!(directory.place(&seen("", 1), None), None);

@@ -42,7 +42,7 @@ pub(super) fn leaf(found: &Found, tenant: &TenantId, channel: &ChannelId) -> Lea
     if let Some(errors) = call.get("errors") {
         data.insert("errors".into(), problem::with_hints(errors));
     }
-    data.extend(found.contact.clone().map(|contact| ("contact".into(), contact)));
+    found.tell_contact(&mut data);
     data.insert("raw".into(), found.leaf.clone());
 
     let wrote = by_user && step == Some("connect");

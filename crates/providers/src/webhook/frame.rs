@@ -10,6 +10,8 @@ use super::list::List;
 pub(super) struct Frame {
     pub(super) received_at: Timestamp,
     pub(super) waba_id: Option<String>,
+    /// The account that the value itself names.
+    pub(super) told_waba_id: Option<String>,
     /// The entry's time.
     pub(super) time: Option<Value>,
     pub(super) field: String,
@@ -33,7 +35,7 @@ impl Frame {
         &self,
         list: List,
         leaf: &Value,
-        contact: Option<&Value>,
+        contact: Option<&Object>,
         chapter: Option<&Chapter>,
     ) -> Value {
         let (name, item) = match (list.name(), chapter) {

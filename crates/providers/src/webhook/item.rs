@@ -28,7 +28,7 @@ pub(super) fn leaf(found: &Found, tenant: &TenantId, channel: &ChannelId) -> Lea
         lenient::copy(&chapter.metadata, &mut history, &["phase", "chunk_order", "progress"]);
         data.extend((!history.is_empty()).then(|| ("history".to_owned(), history.into())));
     }
-    data.extend(found.contact.clone().map(|contact| ("contact".into(), contact)));
+    found.tell_contact(&mut data);
     data.insert("raw".into(), found.leaf.clone());
 
     let id = found.id_by_content(tenant);

@@ -10,11 +10,18 @@ use super::list::List;
 use super::who::{ADDRESSEE, Person, SENDER};
 use super::{Found, content, lenient, problem, system, who};
 
+/// The type of a message of the history whose file may follow.
+const PLACEHOLDER: &str = "media_placeholder";
+
 pub(super) fn leaf(found: &Found, tenant: &TenantId, channel: &ChannelId) -> Leaf {
     let message = found.fields();
     let kind = lenient::text(message, "type").unwrap_or("unknown");
     let direction = direction(found);
     let id = match (&found.wamid, &found.frame.phone_number_id) {
+        // The history tells a file's message twice: that there was one, and later, under the same id, the file.
+        (Some(wamid), Some(number)) if found.chapter.is_some() && kind == PLACEHOLDER => {
+            EventId::of(&["message", number, wamid.as_str(), PLACEHOLDER])
+        }
         (Some(wamid), Some(number)) => EventId::of(&["message", number, wamid.as_str()]),
         _ => found.id_by_content(tenant),
     };
@@ -51,7 +58,7 @@ fn data(found: &Found, kind: &str, direction: Direction, user: &Person) -> Objec
     if let Some(errors) = message.get("errors") {
         data.insert("errors".into(), problem::with_hints(errors));
     }
-    data.extend(found.contact.clone().map(|contact| ("contact".into(), contact)));
+    found.tell_contact(&mut data);
     data.extend(history(found).map(|history| ("history".into(), history.into())));
     data.insert("raw".into(), found.leaf.clone());
     data

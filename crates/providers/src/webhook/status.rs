@@ -53,16 +53,16 @@ fn data(found: &Found, name: Option<&str>, user: &Person) -> Object {
         let first = errors.get(0).and_then(problem::short);
         data.extend(first.map(|error| ("error".into(), error)));
     }
-    data.extend(found.contact.clone().map(|contact| ("contact".into(), contact)));
+    found.tell_contact(&mut data);
     data.insert("raw".into(), found.leaf.clone());
     data
 }
 
 /// Which member of a group the status is about; empty outside of groups. Not the recipient: the same status may come
-/// once with it and once without.
+/// once with it and once without. So may the member's number; the id comes with every copy, where there is one.
 fn participant(status: &Object) -> &str {
-    lenient::text(status, "recipient_participant_id")
-        .or_else(|| lenient::text(status, "recipient_participant_user_id"))
+    lenient::text(status, "recipient_participant_user_id")
+        .or_else(|| lenient::text(status, "recipient_participant_id"))
         .unwrap_or_default()
 }
 

@@ -10,7 +10,8 @@ use staffetta_domain::{Object, Wamid};
 
 use super::frame::{Chapter, Frame};
 use super::list::List;
-use super::{Broken, Found, Part, lenient, who};
+use super::who::Contacts;
+use super::{Broken, Found, Part, lenient};
 
 type Fields<'a> = BTreeMap<String, &'a RawValue>;
 
@@ -19,14 +20,28 @@ type Fields<'a> = BTreeMap<String, &'a RawValue>;
 pub fn parse(body: &[u8], received_at: Timestamp) -> Vec<Part> {
     // A broken character costs itself, not the body.
     let text = String::from_utf8_lossy(body);
-    let mut walk = Walk { received_at, parts: Vec::new() };
+    let mut walk = Walk { received_at, parts: Vec::new(), is_full: false };
     walk.body(&text);
+    if walk.is_full {
+        let payload = text.as_bytes().to_vec().into();
+        walk.parts.push(Part::Broken(Broken { place: "body".into(), problem: TOO_MANY, payload }));
+    }
     walk.parts
 }
+
+/// Most parts of one body: more than Meta's largest body has room for. In memory each part is some kilobytes, and a
+/// body of nothing but brackets would be a million of them.
+const MOST_PARTS: usize = 30_000;
+const TOO_MANY: &str = "has more than 30000 parts: the later ones are not told";
+/// Most bytes around leaves: they come with each one.
+const MOST_AROUND: usize = 2 << 10;
+const TOO_MUCH_AROUND: &str = "has more than 2 KiB around its leaves";
 
 struct Walk {
     received_at: Timestamp,
     parts: Vec<Part>,
+    /// Whether there were more parts than a body may have.
+    is_full: bool,
 }
 
 /// A change, and what is around it.
@@ -56,9 +71,17 @@ impl<'a> Items<'a> {
 }
 
 impl Walk {
+    /// Whether there is room for one more part.
+    fn has_room(&mut self) -> bool {
+        self.is_full |= self.parts.len() >= MOST_PARTS;
+        !self.is_full
+    }
+
     fn broken(&mut self, place: impl Into<String>, problem: &'static str, payload: &str) {
-        let payload = payload.as_bytes().to_vec().into();
-        self.parts.push(Part::Broken(Broken { place: place.into(), problem, payload }));
+        if self.has_room() {
+            let payload = payload.as_bytes().to_vec().into();
+            self.parts.push(Part::Broken(Broken { place: place.into(), problem, payload }));
+        }
     }
 
     fn body(&mut self, text: &str) {
@@ -80,6 +103,9 @@ impl Walk {
         let Some(entry) = lenient::skim_object(raw.get()) else {
             return self.broken(place, "is not an object", raw.get());
         };
+        if size_of(&entry, |name| matches!(name, "id" | "time")) > MOST_AROUND {
+            return self.broken(place, TOO_MUCH_AROUND, raw.get());
+        }
         match entry.get("changes").and_then(|changes| lenient::skim_list(changes.get())) {
             Some(changes) if !changes.is_empty() => {
                 for (index, raw) in changes.into_iter().enumerate() {
@@ -110,6 +136,10 @@ impl Walk {
         let fields = lenient::skim_object(change.value.get()).unwrap_or_default();
         let lists = List::of_field(change.field.as_deref(), |name| fields.contains_key(name));
         let text = change.value.get();
+        let around = size_of(&fields, is_around) + change.field.as_ref().map_or(0, String::len);
+        if !lists.is_empty() && around > MOST_AROUND {
+            return self.broken(place, TOO_MUCH_AROUND, text);
+        }
         let frame = Arc::new(self.frame(change, &fields, !lists.is_empty()));
         if lists.is_empty() {
             return self.whole(&place, frame, text);
@@ -117,21 +147,20 @@ impl Walk {
         let before = self.parts.len();
         let items: Vec<(List, Items<'_>)> =
             lists.iter().filter_map(|list| Some((*list, Items::of(&fields, list.name()?)))).collect();
-        let contacts = contacts(&fields);
+        let contacts = self.contacts(&place, &fields);
         let alone = items.iter().map(|(_, items)| items.len()).sum::<usize>() == 1;
         for (list, items) in items {
             for (place, item) in self.list(&place, items) {
                 if list == List::HistoryItems {
                     self.history(&place, &frame, item);
                 } else {
-                    let contact = |leaf: &Object| who::contact_of(list, leaf, &contacts, alone).cloned();
+                    let contact = |leaf: &Object| contacts.of(list, leaf, alone);
                     self.leaf(&place, &frame, list, item, contact, None);
                 }
             }
         }
         let known = |name: &str| {
-            matches!(name, "messaging_product" | "metadata" | "display_phone_number" | "contacts")
-                || lists.iter().any(|list| list.name() == Some(name))
+            is_around(name) || name == "contacts" || lists.iter().any(|list| list.name() == Some(name))
         };
         if let Some(leaf) = self.unknown(&place, &fields, known) {
             self.push(&frame, List::Whole, leaf);
@@ -146,9 +175,12 @@ impl Walk {
         let shown = metadata.get("display_phone_number").cloned();
         let display = shown.or_else(|| read_field(fields, "display_phone_number"));
         let unnamed = if has_lists { "messages" } else { "unknown" };
+        let told = || object_field(fields, "waba_info").get("waba_id").and_then(lenient::id);
+        let is_account = change.field.as_deref() == Some("account_update");
         Frame {
             received_at: self.received_at,
             waba_id: change.waba_id,
+            told_waba_id: is_account.then(told).flatten(),
             time: change.time,
             field: change.field.unwrap_or_else(|| unnamed.into()),
             messaging_product: read_field(fields, "messaging_product"),
@@ -158,6 +190,22 @@ impl Walk {
         }
     }
 
+    /// The contacts beside the leaves. One that is too large to be told with each of them is broken, and known by its
+    /// names.
+    fn contacts(&mut self, place: &str, fields: &Fields<'_>) -> Contacts {
+        let items = fields.get("contacts").and_then(|raw| lenient::skim_list(raw.get())).unwrap_or_default();
+        let mut contacts = Contacts::default();
+        for (index, raw) in items.into_iter().enumerate() {
+            if let Ok(Value::Object(contact)) = lenient::read(raw.get())
+                && !contacts.add(contact, raw.get().len())
+            {
+                let place = format!("{place}.contacts[{index}]");
+                self.broken(place, "is larger than 8 KiB: its leaves have its names alone", raw.get());
+            }
+        }
+        contacts
+    }
+
     /// The items of one list of the object at `place`, each with its own place.
     fn list<'a>(&mut self, place: &str, items: Items<'a>) -> Vec<(String, &'a RawValue)> {
         let place = format!("{place}.{}", items.name);
@@ -165,6 +213,8 @@ impl Walk {
             None => Vec::new(),
             Some(Ok(items)) => items
                 .into_iter()
+                // One more, so that it shows.
+                .take(MOST_PARTS + 1)
                 .enumerate()
                 .map(|(index, item)| (format!("{place}[{index}]"), item))
                 .collect(),
@@ -180,6 +230,9 @@ impl Walk {
         let Some(fields) = lenient::skim_object(raw.get()) else {
             return self.broken(place, "is not an object", raw.get());
         };
+        if size_of(&fields, |name| name == "metadata") > MOST_AROUND {
+            return self.broken(place, TOO_MUCH_AROUND, raw.get());
+        }
         let before = self.parts.len();
         let metadata = object_field(&fields, "metadata");
         for (place, thread) in self.list(place, Items::of(&fields, "threads")) {
@@ -187,6 +240,10 @@ impl Walk {
                 self.broken(place, "is not an object", thread.get());
                 continue;
             };
+            if size_of(&fields, |name| name != "messages") > MOST_AROUND {
+                self.broken(place, TOO_MUCH_AROUND, thread.get());
+                continue;
+            }
             let kept = fields.keys().filter(|name| *name != "messages");
             let thread = kept.filter_map(|name| Some((name.clone(), read_field(&fields, name)?))).collect();
             let chapter = Arc::new(Chapter { metadata: metadata.clone(), thread });
@@ -216,9 +273,12 @@ impl Walk {
         frame: &Arc<Frame>,
         list: List,
         raw: &RawValue,
-        contact: impl Fn(&Object) -> Option<Value>,
+        contact: impl Fn(&Object) -> Option<Arc<Object>>,
         chapter: Option<&Arc<Chapter>>,
     ) {
+        if !self.has_room() {
+            return;
+        }
         let found = || {
             let leaf = lenient::read(raw.get())?;
             let Value::Object(fields) = &leaf else { return Err("is not an object") };
@@ -245,6 +305,9 @@ impl Walk {
     }
 
     fn push(&mut self, frame: &Arc<Frame>, list: List, leaf: Value) {
+        if !self.has_room() {
+            return;
+        }
         let frame = Arc::clone(frame);
         self.parts.push(Part::Found(Found { frame, list, leaf, wamid: None, contact: None, chapter: None }));
     }
@@ -283,9 +346,15 @@ fn object_field(fields: &Fields<'_>, name: &str) -> Object {
     }
 }
 
-fn contacts(fields: &Fields<'_>) -> Vec<Value> {
-    let items = fields.get("contacts").and_then(|raw| lenient::skim_list(raw.get())).unwrap_or_default();
-    items.into_iter().filter_map(|raw| lenient::read(raw.get()).ok()).filter(Value::is_object).collect()
+/// What comes with every leaf of a value, beside its contact.
+fn is_around(name: &str) -> bool {
+    matches!(name, "messaging_product" | "metadata" | "display_phone_number")
+}
+
+/// How many bytes some fields have.
+fn size_of(fields: &Fields<'_>, is_meant: impl Fn(&str) -> bool) -> usize {
+    let meant = fields.iter().filter(|(name, _)| is_meant(name));
+    meant.map(|(name, raw)| name.len() + raw.get().len()).sum()
 }
 
 /// Whether it is a list or an object with something in it.

@@ -3,6 +3,9 @@
 //! Nothing is taken for granted: a number may be missing or empty, and a business-scoped id may stand where a number
 //! belongs.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde_json::Value;
 use staffetta_domain::{Alias, Object, Sighting};
@@ -142,32 +145,75 @@ pub(super) fn group(id: Option<&str>, at: Timestamp, wrote: bool) -> Sighting {
     Sighting { aliases, former: Vec::new(), name: None, username: None, at, wrote }
 }
 
-/// The contact that the leaf is about. A number may differ in spelling, so a leaf that came alone with one contact is
-/// that contact's, unless their ids say otherwise.
-pub(super) fn contact_of<'a>(
-    list: List,
-    leaf: &Object,
-    contacts: &'a [Value],
-    alone: bool,
-) -> Option<&'a Value> {
-    if contacts.is_empty() {
-        return None;
+/// Largest contact that is told with every leaf of its user, in bytes.
+const MOST_OF_A_CONTACT: usize = 8 << 10;
+/// Longest name that is kept of a larger one, in bytes.
+const MOST_OF_A_NAME: usize = 512;
+
+/// The fields by which a contact names its user.
+const IDS: [&str; 3] = ["wa_id", "user_id", "parent_user_id"];
+
+/// The contacts beside some leaves, found by what they are called: there may be thousands of both.
+#[derive(Default)]
+pub(super) struct Contacts {
+    all: Vec<Arc<Object>>,
+    /// The first contact of each name.
+    by_name: HashMap<String, usize>,
+}
+
+impl Contacts {
+    /// Adds the next one. Of one that is too large to be repeated the names are kept; false if it was.
+    pub(super) fn add(&mut self, contact: Object, bytes: usize) -> bool {
+        let fits = bytes <= MOST_OF_A_CONTACT;
+        let contact = if fits { contact } else { names_alone(&contact) };
+        for name in IDS.iter().filter_map(|name| lenient::text(&contact, name)) {
+            self.by_name.entry(name.to_owned()).or_insert(self.all.len());
+        }
+        self.all.push(Arc::new(contact));
+        fits
     }
-    let names = names_in(list, leaf);
-    let ids = ["wa_id", "user_id", "parent_user_id"];
-    let is_named = |contact: &&Value| {
-        let theirs = ids.iter().filter_map(|name| contact.get(name)?.as_str());
-        theirs.into_iter().any(|id| !id.is_empty() && names.contains(&id))
-    };
-    let may_be = |contact: &&Value| {
+
+    /// The contact that the leaf is about. A number may differ in spelling, so a leaf that came alone with one contact
+    /// is that contact's, unless their ids say otherwise.
+    pub(super) fn of(&self, list: List, leaf: &Object, alone: bool) -> Option<Arc<Object>> {
+        if self.all.is_empty() {
+            return None;
+        }
+        let names = names_in(list, leaf);
+        let named = names.iter().filter_map(|name| self.by_name.get(*name)).min();
+        if let Some(place) = named {
+            return self.all.get(*place).cloned();
+        }
         let is_user = |text: &str| matches!(Alias::of_user(text), Some(Alias::User(_)));
-        let theirs = contact.get("user_id").and_then(Value::as_str).unwrap_or_default();
-        !(is_user(theirs) && names.iter().any(|name| is_user(name)))
+        match &self.all[..] {
+            [only] if alone && list.has_people() => {
+                let theirs = lenient::text(only, "user_id").unwrap_or_default();
+                let is_other = is_user(theirs) && names.iter().any(|name| is_user(name));
+                (!is_other).then(|| Arc::clone(only))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// What tells whose contact it is.
+fn names_alone(contact: &Object) -> Object {
+    let texts = |from: &Object, names: &[&str]| {
+        let mut kept = Object::new();
+        for name in names {
+            lenient::set(
+                &mut kept,
+                name,
+                lenient::text(from, name).filter(|text| text.len() <= MOST_OF_A_NAME),
+            );
+        }
+        kept
     };
-    contacts.iter().find(is_named).or(match contacts {
-        [only] if alone && list.has_people() => Some(only).filter(may_be),
-        _ => None,
-    })
+    let mut kept = texts(contact, &IDS);
+    if let Some(Value::Object(profile)) = contact.get("profile") {
+        kept.insert("profile".into(), texts(profile, &["name", "username"]).into());
+    }
+    kept
 }
 
 /// All that the leaf calls the user at the other end, and in a call the business too: no contact goes by that.

@@ -113,7 +113,9 @@ pub(crate) fn of_history(number: usize, nth: usize, seed: u64) -> Leaf {
         (false, "edit") => EventType::MessageEdited,
         (false, _) => EventType::MessageReceived,
     };
-    leaf.id = Some(wamid(nth));
+    // It is not the message yet: the file itself follows under the same wamid.
+    let placeholder = if kind == "media_placeholder" { " placeholder" } else { "" };
+    leaf.id = Some(wamid(nth) + placeholder);
     leaf
 }
 

@@ -47,15 +47,17 @@ CREATE INDEX conversations_merged ON conversations (merged_into) WHERE merged_in
 
 -- The names of users and groups, and whose they are.
 CREATE TABLE identities (
+    tenant       text COLLATE "C" NOT NULL,
     channel      text COLLATE "C" NOT NULL,
     alias        text COLLATE "C" NOT NULL,
     conversation bigint,
     since        timestamptz,
     former       bigint,
     until        timestamptz,
-    PRIMARY KEY (channel, alias)
+    PRIMARY KEY (tenant, channel, alias)
 );
 CREATE INDEX identities_of ON identities (conversation);
+CREATE INDEX identities_given_up ON identities (former) WHERE conversation IS NULL;
 
 -- A message is what its events say of it: the row points to them. `at` is ours until the provider names a time.
 ALTER TABLE messages RENAME COLUMN provider_time TO at;

@@ -42,15 +42,17 @@ CREATE INDEX conversations_merged ON conversations (merged_into) WHERE merged_in
 
 -- The names of users and groups, and whose they are.
 CREATE TABLE identities (
+    tenant       TEXT NOT NULL,
     channel      TEXT NOT NULL,
     alias        TEXT NOT NULL,
     conversation INTEGER,
     since        INTEGER,
     former       INTEGER,
     until        INTEGER,
-    PRIMARY KEY (channel, alias)
+    PRIMARY KEY (tenant, channel, alias)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX identities_of ON identities (conversation);
+CREATE INDEX identities_of ON identities (COALESCE(conversation, former));
+CREATE INDEX identities_now ON identities (conversation);
 
 -- A message is what its events say of it: the row points to them. `at` is ours until the provider names a time.
 ALTER TABLE messages RENAME TO messages_before;

@@ -16,9 +16,10 @@ impl Postgres {
         &self,
         claims: &[Claim],
     ) -> Result<(Vec<Claimed>, Vec<Announcement>), StoreError> {
+        let batch = Claiming::of(claims);
         for _ in 0..MOST_RACES {
             let mut transaction = self.begin().await?;
-            let steps = claim(&mut transaction, claims).await;
+            let steps = claim(&mut transaction, claims, &batch).await;
             if let Some(claimed) = end(transaction, steps).await? {
                 return Ok(claimed);
             }
@@ -27,9 +28,10 @@ impl Postgres {
     }
 
     pub(crate) async fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Announcement>, StoreError> {
+        let batch = Settling::of(outcomes);
         for _ in 0..MOST_RACES {
             let mut transaction = self.begin().await?;
-            let steps = settle(&mut transaction, outcomes).await;
+            let steps = settle(&mut transaction, &batch).await;
             if let Some(told) = end(transaction, steps).await? {
                 return Ok(told);
             }
@@ -73,17 +75,16 @@ impl Postgres {
 async fn claim(
     connection: &mut PgConnection,
     claims: &[Claim],
+    batch: &Claiming<'_>,
 ) -> Result<(Vec<Claimed>, Vec<Announcement>), Abort> {
-    let batch = Claiming::of(claims);
     let rows = claim_rows(connection, &batch.rows).await?;
-    let told = tell(connection, batch.items, &doubts(&rows)).await?;
+    let told = tell(connection, &batch.items, &doubts(&rows)).await?;
     Ok((answers(claims, &rows)?, told))
 }
 
-async fn settle(connection: &mut PgConnection, outcomes: &[Outcome]) -> Result<Vec<Announcement>, Abort> {
-    let batch = Settling::of(outcomes);
+async fn settle(connection: &mut PgConnection, batch: &Settling<'_>) -> Result<Vec<Announcement>, Abort> {
     let facts = settle_rows(connection, &batch.rows).await?;
-    tell(connection, batch.items, &facts).await
+    tell(connection, &batch.items, &facts).await
 }
 
 /// Grants the claims, or puts the commands in doubt, or leaves them as they are.

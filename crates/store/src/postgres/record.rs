@@ -13,9 +13,10 @@ use crate::types::{Announcement, StoreError};
 
 impl Postgres {
     pub(crate) async fn record(&self, leaves: &[Leaf]) -> Result<Vec<Announcement>, StoreError> {
+        let batch = Recording::of(leaves);
         for _ in 0..MOST_RACES {
             let mut transaction = self.begin().await?;
-            let steps = record(&mut transaction, leaves).await;
+            let steps = record(&mut transaction, &batch).await;
             if let Some(told) = end(transaction, steps).await? {
                 return Ok(told);
             }
@@ -24,10 +25,9 @@ impl Postgres {
     }
 }
 
-async fn record(connection: &mut PgConnection, leaves: &[Leaf]) -> Result<Vec<Announcement>, Abort> {
-    let batch = Recording::of(leaves);
-    let facts = accept(connection, &batch).await?;
-    tell(connection, batch.items, &facts).await
+async fn record(connection: &mut PgConnection, batch: &Recording<'_>) -> Result<Vec<Announcement>, Abort> {
+    let facts = accept(connection, batch).await?;
+    tell(connection, &batch.items, &facts).await
 }
 
 /// Settles the commands that the leaves prove to have been accepted, and asks what is known of each that is named.

@@ -104,10 +104,13 @@ impl Postgres {
                  DELETE FROM messages WHERE conversation IN (SELECT id FROM dead) RETURNING 1
              ), gone AS (
                  DELETE FROM conversations
-                 WHERE id IN (SELECT id FROM dead) OR merged_into IN (SELECT id FROM dead)
+                 WHERE id IN (SELECT id FROM dead
+                              UNION ALL SELECT c.id FROM dead JOIN conversations c ON c.merged_into = dead.id)
                  RETURNING id
              ), gone_names AS (
-                 DELETE FROM identities WHERE conversation IN (SELECT id FROM gone)
+                 DELETE FROM identities i USING gone WHERE i.conversation = gone.id
+             ), gone_former AS (
+                 DELETE FROM identities i USING gone WHERE i.conversation IS NULL AND i.former = gone.id
              )
              SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM gone_messages)",
         )

@@ -10,8 +10,9 @@ use super::columns::{bind_messages, column};
 use crate::batch::{CommandFacts, Item, informed};
 use crate::moment::Moment;
 use crate::plan::{
-    HeldRow, Known, NameRow, NewConversation, NewName, Plan, Questions, Raced, Writes, concerned,
+    HeldRow, Home, Known, NameRow, NewConversation, NewName, Plan, Questions, Raced, Writes, concerned,
 };
+use crate::rows::storable;
 use crate::types::{Announcement, StoreError};
 
 /// Why a transaction has to be given up.
@@ -43,7 +44,7 @@ impl From<StoreError> for Abort {
 /// Tells what is new among `items`, each in its conversation's turn.
 pub(super) async fn tell(
     connection: &mut PgConnection,
-    items: Vec<Item<'_>>,
+    items: &[Item<'_>],
     facts: &CommandFacts,
 ) -> Result<Vec<Announcement>, Abort> {
     let items = informed(items, facts);
@@ -53,7 +54,7 @@ pub(super) async fn tell(
     let (mut known, seqs) = look_up(connection, &Questions::of(&items), items.len()).await?;
     let concerned = concerned(&items, &known);
     if !concerned.is_empty() {
-        known.names.extend(look_up_names(connection, &concerned).await?);
+        known.add_concerned(look_up_names(connection, &concerned).await?);
     }
     let mut plan = Plan::of(items, known)?;
     if plan.is_empty() {
@@ -78,6 +79,7 @@ pub(super) async fn tell(
 #[derive(FromRow)]
 struct Answer {
     sort: i32,
+    tenant: Option<String>,
     channel: Option<String>,
     name: Option<String>,
     conversation: Option<i64>,
@@ -102,17 +104,17 @@ async fn look_up(
 ) -> Result<(Known, Vec<i64>), Abort> {
     let answers: Vec<Answer> = sqlx::query_as(
         "WITH names AS MATERIALIZED (
-             SELECT i.channel, i.alias, COALESCE(c.merged_into, c.id) AS conversation, i.since,
+             SELECT i.tenant, i.channel, i.alias, COALESCE(c.merged_into, c.id) AS conversation, i.since,
                     COALESCE(f.merged_into, f.id) AS former, i.until
-             FROM unnest($1::text[], $2::text[]) AS k (channel, alias)
-             JOIN identities i ON i.channel = k.channel AND i.alias = k.alias
+             FROM unnest($7::text[], $1::text[], $2::text[]) AS k (tenant, channel, alias)
+             JOIN identities i ON i.tenant = k.tenant AND i.channel = k.channel AND i.alias = k.alias
              LEFT JOIN conversations c ON c.id = i.conversation
              LEFT JOIN conversations f ON f.id = i.former
          ), spoken AS MATERIALIZED (
-             SELECT m.channel, m.wamid, m.conversation
-             FROM unnest($3::text[], $4::text[]) AS k (channel, wamid)
+             SELECT m.tenant, m.channel, m.wamid, m.conversation
+             FROM unnest($8::text[], $3::text[], $4::text[]) AS k (tenant, channel, wamid)
              JOIN messages m ON m.channel = k.channel AND m.wamid = k.wamid
-             WHERE m.conversation IS NOT NULL
+             WHERE m.tenant = k.tenant AND m.conversation IS NOT NULL
          ), wanted AS MATERIALIZED (
              SELECT c.id, c.version
              FROM (SELECT conversation AS id FROM names UNION SELECT former FROM names
@@ -125,32 +127,34 @@ async fn look_up(
              ORDER BY c.id
              FOR UPDATE
          )
-         SELECT 1 AS sort, channel, alias AS name, conversation, since, former, until, NULL::bigint AS sequence,
+         SELECT 1 AS sort, tenant, channel, alias AS name, conversation, since, former, until, NULL::bigint AS sequence,
                 NULL::bigint AS seen, NULL::bigint AS version, NULL::text AS phone, NULL::text AS user_id,
                 NULL::text AS group_id, NULL::bigint[] AS seqs
          FROM names
          UNION ALL
-         SELECT 2, channel, wamid, conversation, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+         SELECT 2, tenant, channel, wamid, conversation, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
          FROM spoken
          UNION ALL
-         SELECT 3, NULL, NULL, id, NULL, merged_into, NULL, sequence, NULL, version, phone, user_id, group_id, NULL
+         SELECT 3, NULL, NULL, NULL, id, NULL, merged_into, NULL, sequence, NULL, version, phone, user_id, group_id, NULL
          FROM held
          UNION ALL
-         SELECT 6, NULL, NULL, id, NULL, NULL, NULL, NULL, version, NULL, NULL, NULL, NULL, NULL
+         SELECT 6, NULL, NULL, NULL, id, NULL, NULL, NULL, NULL, version, NULL, NULL, NULL, NULL, NULL
          FROM wanted
          UNION ALL
-         SELECT 4, NULL, k.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+         SELECT 4, NULL, NULL, k.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
          FROM unnest($5::text[]) AS k (id) JOIN events e ON e.id = k.id::uuid
          UNION ALL
-         SELECT 5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
+         SELECT 5, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL,
                 ARRAY(SELECT nextval('events_seq_seq') FROM generate_series(1, $6))",
     )
-    .bind(column(&questions.names, |(channel, _)| *channel))
+    .bind(column(&questions.names, |(home, _)| home.1))
     .bind(column(&questions.names, |(_, alias)| alias.as_str()))
-    .bind(column(&questions.messages, |(channel, _)| *channel))
+    .bind(column(&questions.messages, |(home, _)| home.1))
     .bind(column(&questions.messages, |(_, wamid)| wamid.as_ref()))
     .bind(&questions.events)
     .bind(i32::try_from(events).unwrap_or(i32::MAX))
+    .bind(column(&questions.names, |(home, _)| home.0))
+    .bind(column(&questions.messages, |(home, _)| home.0))
     .fetch_all(connection)
     .await?;
 
@@ -159,6 +163,7 @@ async fn look_up(
         let Answer { channel, name, conversation, .. } = answer;
         match (answer.sort, channel, name, conversation) {
             (1, Some(channel), Some(alias), conversation) => known.names.push(NameRow {
+                tenant: answer.tenant.unwrap_or_default(),
                 channel,
                 alias,
                 conversation,
@@ -167,7 +172,7 @@ async fn look_up(
                 until: answer.until,
             }),
             (2, Some(channel), Some(wamid), Some(conversation)) => {
-                known.messages.push((channel, wamid, conversation));
+                known.messages.push((answer.tenant.unwrap_or_default(), channel, wamid, conversation));
             }
             (3, _, _, Some(id)) => known.held.push(HeldRow {
                 id,
@@ -198,17 +203,18 @@ async fn look_up(
 /// Looks up aliases alone.
 async fn look_up_names(
     connection: &mut PgConnection,
-    names: &[(&str, String)],
+    names: &[(Home<'_>, String)],
 ) -> Result<Vec<NameRow>, Abort> {
     let found = sqlx::query_as(
-        "SELECT i.channel, i.alias, COALESCE(c.merged_into, c.id) AS conversation, i.since,
+        "SELECT i.tenant, i.channel, i.alias, COALESCE(c.merged_into, c.id) AS conversation, i.since,
                 COALESCE(f.merged_into, f.id) AS former, i.until
-         FROM unnest($1::text[], $2::text[]) AS k (channel, alias)
-         JOIN identities i ON i.channel = k.channel AND i.alias = k.alias
+         FROM unnest($1::text[], $2::text[], $3::text[]) AS k (tenant, channel, alias)
+         JOIN identities i ON i.tenant = k.tenant AND i.channel = k.channel AND i.alias = k.alias
          LEFT JOIN conversations c ON c.id = i.conversation
          LEFT JOIN conversations f ON f.id = i.former",
     )
-    .bind(column(names, |(channel, _)| *channel))
+    .bind(column(names, |(home, _)| home.0))
+    .bind(column(names, |(home, _)| home.1))
     .bind(column(names, |(_, alias)| alias.as_str()))
     .fetch_all(connection)
     .await?;
@@ -231,9 +237,9 @@ async fn create(
     )
     .bind(column(created, |new| new.tenant))
     .bind(column(created, |new| new.channel))
-    .bind(column(created, |new| new.profile.phone.as_deref()))
-    .bind(column(created, |new| new.profile.user_id.as_deref()))
-    .bind(column(created, |new| new.profile.group.as_deref()))
+    .bind(column(created, |new| new.profile.phone.as_deref().map(storable)))
+    .bind(column(created, |new| new.profile.user_id.as_deref().map(storable)))
+    .bind(column(created, |new| new.profile.group.as_deref().map(storable)))
     .bind(column(created, |new| new.at))
     .bind(now)
     .fetch_all(connection)
@@ -247,12 +253,13 @@ async fn learn_names(connection: &mut PgConnection, names: Vec<NewName>) -> Resu
     let (new, changed): (Vec<_>, Vec<_>) = names.into_iter().partition(|name| name.is_new);
     if !new.is_empty() {
         let done = names_statement(
-            "INSERT INTO identities (channel, alias, conversation, since, former, until)
-             SELECT channel, alias, conversation, since, former, until
-             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::timestamptz[])
-                 WITH ORDINALITY AS k (channel, alias, conversation, since, former, until, n)
+            "INSERT INTO identities (tenant, channel, alias, conversation, since, former, until)
+             SELECT tenant, channel, alias, conversation, since, former, until
+             FROM unnest($7::text[], $1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[],
+                         $6::timestamptz[])
+                 WITH ORDINALITY AS k (tenant, channel, alias, conversation, since, former, until, n)
              ORDER BY n
-             ON CONFLICT (channel, alias) DO NOTHING",
+             ON CONFLICT (tenant, channel, alias) DO NOTHING",
             &new,
         )
         .execute(&mut *connection)
@@ -265,9 +272,10 @@ async fn learn_names(connection: &mut PgConnection, names: Vec<NewName>) -> Resu
         names_statement(
             "UPDATE identities i
              SET conversation = k.conversation, since = k.since, former = k.former, until = k.until
-             FROM unnest($1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[], $6::timestamptz[])
-                 AS k (channel, alias, conversation, since, former, until)
-             WHERE i.channel = k.channel AND i.alias = k.alias",
+             FROM unnest($7::text[], $1::text[], $2::text[], $3::bigint[], $4::timestamptz[], $5::bigint[],
+                         $6::timestamptz[])
+                 AS k (tenant, channel, alias, conversation, since, former, until)
+             WHERE i.tenant = k.tenant AND i.channel = k.channel AND i.alias = k.alias",
             &changed,
         )
         .execute(connection)
@@ -287,6 +295,7 @@ fn names_statement<'q>(
         .bind(column(names, |name| name.current.map(|(_, at)| at)))
         .bind(column(names, |name| name.former.map(|(id, _)| id)))
         .bind(column(names, |name| name.former.map(|(_, at)| at)))
+        .bind(column(names, |name| name.tenant.as_str()))
 }
 
 async fn rename(
@@ -305,9 +314,9 @@ async fn rename(
          WHERE c.id = k.id",
     )
     .bind(column(&profiles, |(id, _)| *id))
-    .bind(column(&profiles, |(_, profile)| profile.phone.as_deref()))
-    .bind(column(&profiles, |(_, profile)| profile.user_id.as_deref()))
-    .bind(column(&profiles, |(_, profile)| profile.group.as_deref()))
+    .bind(column(&profiles, |(_, profile)| profile.phone.as_deref().map(storable)))
+    .bind(column(&profiles, |(_, profile)| profile.user_id.as_deref().map(storable)))
+    .bind(column(&profiles, |(_, profile)| profile.group.as_deref().map(storable)))
     .bind(now)
     .execute(connection)
     .await?;
@@ -316,6 +325,11 @@ async fn rename(
 
 /// Moves all that one conversation holds into another. Both rows are locked, and so nobody adds to either meanwhile.
 async fn merge(connection: &mut PgConnection, loser: i64, winner: i64, now: Moment) -> Result<(), Abort> {
+    sqlx::query("UPDATE identities SET conversation = $2 WHERE conversation = $1")
+        .bind(loser)
+        .bind(winner)
+        .execute(&mut *connection)
+        .await?;
     sqlx::query("UPDATE messages SET conversation = $2 WHERE conversation = $1")
         .bind(loser)
         .bind(winner)
@@ -324,7 +338,7 @@ async fn merge(connection: &mut PgConnection, loser: i64, winner: i64, now: Mome
     sqlx::query(
         "UPDATE conversations w
          SET unread = w.unread + l.unread, wrote_at = GREATEST(w.wrote_at, l.wrote_at),
-             last_at = GREATEST(w.last_at, l.last_at),
+             last_at = CASE WHEN l.newer THEN l.last_at ELSE w.last_at END,
              last_place = CASE WHEN l.newer THEN l.last_place ELSE w.last_place END,
              last_wamid = CASE WHEN l.newer THEN l.last_wamid ELSE w.last_wamid END,
              name = CASE WHEN l.named_later THEN COALESCE(l.name, w.name) ELSE COALESCE(w.name, l.name) END,
@@ -391,20 +405,22 @@ async fn write(connection: &mut PgConnection, writes: &Writes<'_>, now: Moment) 
              ORDER BY n
              ON CONFLICT (channel, wamid) DO UPDATE SET
                  conversation = COALESCE(m.conversation, excluded.conversation),
-                 kind = COALESCE(m.kind, excluded.kind),
+                 kind = COALESCE(NULLIF(m.kind, 'media_placeholder'), excluded.kind, m.kind),
                  state = GREATEST(m.state, excluded.state),
                  command_id = COALESCE(m.command_id, excluded.command_id),
                  at = CASE WHEN m.timed AND excluded.timed THEN LEAST(m.at, excluded.at)
                            WHEN excluded.timed THEN excluded.at
                            ELSE m.at END,
                  timed = m.timed OR excluded.timed,
-                 content_seq = COALESCE(m.content_seq, excluded.content_seq),
+                 content_seq = CASE WHEN m.kind = 'media_placeholder' THEN COALESCE(excluded.content_seq, m.content_seq)
+                                    ELSE COALESCE(m.content_seq, excluded.content_seq) END,
                  edit_seq = CASE WHEN excluded.edited_at >= COALESCE(m.edited_at, '-infinity') THEN excluded.edit_seq
                                  ELSE m.edit_seq END,
                  edited_at = GREATEST(m.edited_at, excluded.edited_at),
                  withdrawn_at = LEAST(m.withdrawn_at, excluded.withdrawn_at),
                  steps = m.steps || excluded.steps,
                  updated_at = excluded.updated_at
+             WHERE m.tenant = excluded.tenant
          ), moved AS (
              UPDATE conversations c SET
                  sequence = u.sequence,
@@ -436,7 +452,7 @@ async fn write(connection: &mut PgConnection, writes: &Writes<'_>, now: Moment) 
     .bind(column(&events, |row| row.event.kind.as_str()))
     .bind(column(&events, |row| row.subject.as_ref()))
     .bind(column(&events, |row| Moment::from(row.event.time)))
-    .bind(column(&events, |row| row.text.as_str()))
+    .bind(column(&events, |row| row.text.as_ref()))
     .bind(column(&events, |row| row.command))
     .bind(column(&events, |row| row.callback_data))
     .bind(column(&events, |row| row.turn.map(|turn| turn.conversation)))

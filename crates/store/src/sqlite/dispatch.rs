@@ -21,7 +21,7 @@ impl Sqlite {
         for row in &batch.rows {
             rows.push(claim(&mut transaction, row).await?);
         }
-        let told = tell(&mut transaction, batch.items, &doubts(&rows)).await?;
+        let told = tell(&mut transaction, &batch.items, &doubts(&rows)).await?;
         transaction.commit().await?;
         Ok((answers(claims, &rows)?, told))
     }
@@ -33,7 +33,7 @@ impl Sqlite {
         for row in &batch.rows {
             moved.extend(settle(&mut transaction, row).await?);
         }
-        let told = tell(&mut transaction, batch.items, &facts(moved)).await?;
+        let told = tell(&mut transaction, &batch.items, &facts(moved)).await?;
         transaction.commit().await?;
         Ok(told)
     }

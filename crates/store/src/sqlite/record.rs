@@ -15,7 +15,7 @@ impl Sqlite {
         let batch = Recording::of(leaves);
         let mut transaction = self.begin().await?;
         let facts = accept(&mut transaction, &batch).await?;
-        let told = tell(&mut transaction, batch.items, &facts).await?;
+        let told = tell(&mut transaction, &batch.items, &facts).await?;
         transaction.commit().await?;
         Ok(told)
     }

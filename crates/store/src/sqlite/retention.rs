@@ -133,7 +133,8 @@ async fn forget_conversations(
             .await?;
         pruned.messages += done.rows_affected();
         sqlx::query(
-            "DELETE FROM identities WHERE conversation IN (SELECT id FROM conversations WHERE id = ?1 OR merged_into = ?1)",
+            "DELETE FROM identities
+             WHERE COALESCE(conversation, former) IN (SELECT id FROM conversations WHERE id = ?1 OR merged_into = ?1)",
         )
         .bind(id)
         .execute(&mut *connection)

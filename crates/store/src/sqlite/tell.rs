@@ -9,14 +9,16 @@ use sqlx::sqlite::SqliteConnection;
 
 use crate::batch::{CommandFacts, Item, informed};
 use crate::moment::Moment;
-use crate::plan::{HeldRow, Known, NameRow, NewConversation, NewName, Plan, Questions, Writes, concerned};
+use crate::plan::{
+    HeldRow, Home, Known, NameRow, NewConversation, NewName, Plan, Questions, Writes, concerned,
+};
 use crate::rows::{ConversationRow, EventRow, MessageRow};
 use crate::types::{Announcement, StoreError};
 
 /// Tells what is new among `items`, each in its conversation's turn.
 pub(super) async fn tell(
     connection: &mut SqliteConnection,
-    items: Vec<Item<'_>>,
+    items: &[Item<'_>],
     facts: &CommandFacts,
 ) -> Result<Vec<Announcement>, StoreError> {
     let items = informed(items, facts);
@@ -24,7 +26,8 @@ pub(super) async fn tell(
         return Ok(Vec::new());
     }
     let mut known = look_up(connection, &Questions::of(&items)).await?;
-    known.names.extend(look_up_names(connection, &concerned(&items, &known)).await?);
+    let concerned = look_up_names(connection, &concerned(&items, &known)).await?;
+    known.add_concerned(concerned);
     let count = items.len() as i64;
     let Ok(mut plan) = Plan::of(items, known) else {
         return Err(StoreError::Corrupt("a conversation"));
@@ -76,16 +79,23 @@ async fn look_up(connection: &mut SqliteConnection, questions: &Questions<'_>) -
     let mut known = Known { names: look_up_names(connection, &questions.names).await?, ..Known::default() };
     let mut wanted: BTreeSet<i64> =
         known.names.iter().flat_map(|row| [row.conversation, row.former]).flatten().collect();
-    for (channel, wamid) in &questions.messages {
-        let found: Option<Conversation> =
-            sqlx::query_as("SELECT conversation FROM messages WHERE channel = ?1 AND wamid = ?2")
-                .bind(*channel)
-                .bind(wamid.as_ref())
-                .fetch_optional(&mut *connection)
-                .await?;
+    for (home, wamid) in &questions.messages {
+        let found: Option<Conversation> = sqlx::query_as(
+            "SELECT conversation FROM messages WHERE channel = ?1 AND wamid = ?2 AND tenant = ?3",
+        )
+        .bind(home.1)
+        .bind(wamid.as_ref())
+        .bind(home.0)
+        .fetch_optional(&mut *connection)
+        .await?;
         if let Some(Conversation { conversation: Some(conversation) }) = found {
             wanted.insert(conversation);
-            known.messages.push(((*channel).to_owned(), wamid.clone().into_owned(), conversation));
+            known.messages.push((
+                home.0.to_owned(),
+                home.1.to_owned(),
+                wamid.clone().into_owned(),
+                conversation,
+            ));
         }
     }
     for id in wanted {
@@ -110,20 +120,21 @@ async fn look_up(connection: &mut SqliteConnection, questions: &Questions<'_>) -
 
 async fn look_up_names(
     connection: &mut SqliteConnection,
-    names: &[(&str, String)],
+    names: &[(Home<'_>, String)],
 ) -> Result<Vec<NameRow>, StoreError> {
     let mut rows: Vec<NameRow> = Vec::new();
-    for (channel, alias) in names {
+    for (home, alias) in names {
         let found = sqlx::query_as(
-            "SELECT i.channel, i.alias, COALESCE(c.merged_into, c.id) AS conversation, i.since,
+            "SELECT i.tenant, i.channel, i.alias, COALESCE(c.merged_into, c.id) AS conversation, i.since,
                     COALESCE(f.merged_into, f.id) AS former, i.until
              FROM identities i
              LEFT JOIN conversations c ON c.id = i.conversation
              LEFT JOIN conversations f ON f.id = i.former
-             WHERE i.channel = ?1 AND i.alias = ?2",
+             WHERE i.channel = ?1 AND i.alias = ?2 AND i.tenant = ?3",
         )
-        .bind(*channel)
+        .bind(home.1)
         .bind(alias)
+        .bind(home.0)
         .fetch_optional(&mut *connection)
         .await?;
         rows.extend(found);
@@ -155,9 +166,9 @@ async fn create(
 
 async fn learn_name(connection: &mut SqliteConnection, name: &NewName) -> Result<(), StoreError> {
     sqlx::query(
-        "INSERT INTO identities (channel, alias, conversation, since, former, until)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-         ON CONFLICT (channel, alias) DO UPDATE SET
+        "INSERT INTO identities (channel, alias, conversation, since, former, until, tenant)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+         ON CONFLICT (tenant, channel, alias) DO UPDATE SET
              conversation = excluded.conversation, since = excluded.since, former = excluded.former,
              until = excluded.until",
     )
@@ -167,6 +178,7 @@ async fn learn_name(connection: &mut SqliteConnection, name: &NewName) -> Result
     .bind(name.current.map(|(_, at)| at))
     .bind(name.former.map(|(id, _)| id))
     .bind(name.former.map(|(_, at)| at))
+    .bind(name.tenant.as_str())
     .execute(connection)
     .await?;
     Ok(())
@@ -179,6 +191,11 @@ async fn merge(
     winner: i64,
     now: Moment,
 ) -> Result<(), StoreError> {
+    sqlx::query("UPDATE identities SET conversation = ?2 WHERE conversation = ?1")
+        .bind(loser)
+        .bind(winner)
+        .execute(&mut *connection)
+        .await?;
     sqlx::query("UPDATE messages SET conversation = ?2 WHERE conversation = ?1")
         .bind(loser)
         .bind(winner)
@@ -188,7 +205,7 @@ async fn merge(
         "UPDATE conversations AS w
          SET unread = w.unread + l.unread,
              wrote_at = COALESCE(max(w.wrote_at, l.wrote_at), w.wrote_at, l.wrote_at),
-             last_at = max(w.last_at, l.last_at),
+             last_at = CASE WHEN l.newer THEN l.last_at ELSE w.last_at END,
              last_place = CASE WHEN l.newer THEN l.last_place ELSE w.last_place END,
              last_wamid = CASE WHEN l.newer THEN l.last_wamid ELSE w.last_wamid END,
              name = CASE WHEN l.named_later THEN COALESCE(l.name, w.name) ELSE COALESCE(w.name, l.name) END,
@@ -261,7 +278,7 @@ async fn insert_event(
     .bind(row.event.kind.as_str())
     .bind(row.subject.as_ref())
     .bind(Moment::from(row.event.time))
-    .bind(row.text.as_str())
+    .bind(row.text.as_ref())
     .bind(row.command)
     .bind(row.callback_data)
     .bind(row.turn.map(|turn| turn.conversation))
@@ -285,14 +302,16 @@ async fn keep_message(
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?17)
          ON CONFLICT (channel, wamid) DO UPDATE SET
              conversation = COALESCE(messages.conversation, excluded.conversation),
-             kind = COALESCE(messages.kind, excluded.kind),
+             kind = COALESCE(NULLIF(messages.kind, 'media_placeholder'), excluded.kind, messages.kind),
              state = max(messages.state, excluded.state),
              command_id = COALESCE(messages.command_id, excluded.command_id),
              at = CASE WHEN messages.timed AND excluded.timed THEN min(messages.at, excluded.at)
                        WHEN excluded.timed THEN excluded.at
                        ELSE messages.at END,
              timed = messages.timed OR excluded.timed,
-             content_seq = COALESCE(messages.content_seq, excluded.content_seq),
+             content_seq = CASE WHEN messages.kind = 'media_placeholder'
+                                THEN COALESCE(excluded.content_seq, messages.content_seq)
+                                ELSE COALESCE(messages.content_seq, excluded.content_seq) END,
              edit_seq = CASE WHEN excluded.edited_at >= COALESCE(messages.edited_at, 0) THEN excluded.edit_seq
                              ELSE messages.edit_seq END,
              edited_at = COALESCE(max(messages.edited_at, excluded.edited_at), messages.edited_at,
@@ -300,7 +319,8 @@ async fn keep_message(
              withdrawn_at = COALESCE(min(messages.withdrawn_at, excluded.withdrawn_at), messages.withdrawn_at,
                                      excluded.withdrawn_at),
              steps = messages.steps || excluded.steps,
-             updated_at = excluded.updated_at",
+             updated_at = excluded.updated_at
+         WHERE messages.tenant = excluded.tenant",
     )
     .bind(row.channel)
     .bind(row.wamid.as_ref())

@@ -5,6 +5,7 @@
 mod batch;
 mod claim;
 mod connect;
+mod faults;
 mod race;
 mod reading;
 mod record;

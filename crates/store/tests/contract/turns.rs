@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
-use staffetta_domain::{EventType, Leaf, MessageState, Sighting};
+use staffetta_domain::{EventType, Leaf, MessageState, Sighting, Touch};
 use staffetta_store::{Announcement, Outcome, Settlement, Store};
 
 use crate::support::{
-    afterwards, at, claim, event, on_both, outcome, proof, sighting, status, taken, text, told,
+    afterwards, at, claim, event, on_both, outcome, proof, sighting, status, taken, tenant, text, told,
 };
 
 const PHONE: &str = "393481213456";
@@ -26,6 +26,7 @@ on_both!(
     two_conversations_become_one_and_say_so,
     both_sides_of_a_merge_race_and_no_number_is_lost,
     one_who_changes_number_goes_on_and_the_number_goes_to_another,
+    a_file_takes_the_place_of_its_placeholder,
 );
 
 /// A message of somebody who goes by these names.
@@ -242,4 +243,28 @@ async fn one_who_changes_number_goes_on_and_the_number_goes_to_another(store: St
     let next = store.record(&[from("wamid.next", &["393480000001", "IT.3"], 100_000)]).await.unwrap();
     assert_ne!(turns(&next)[0].0, turns_so_far[0].0);
     assert_eq!(turns(&next)[0].1, 1);
+}
+
+async fn a_file_takes_the_place_of_its_placeholder(store: Store) {
+    let kind_of = |kind: &str, name: &str| {
+        let mut leaf = text(name);
+        leaf.event = event(EventType::MessageReceived, &["message", name, kind], name);
+        if let Some(Touch::Brought { kind: brought, .. }) = &mut leaf.touch {
+            *brought = kind.into();
+        }
+        leaf
+    };
+    let told = store
+        .record(&[
+            kind_of("media_placeholder", "wamid.A"),
+            kind_of("media_placeholder", "wamid.B"),
+            kind_of("image", "wamid.B"),
+        ])
+        .await
+        .unwrap();
+    store.record(&[kind_of("image", "wamid.A")]).await.unwrap();
+    let conversation = told[0].conversation.unwrap();
+    let messages = store.conversation_messages(&tenant(), conversation, None, 10).await.unwrap().unwrap();
+    let kinds: Vec<_> = messages.iter().map(|message| message.kind.as_deref()).collect();
+    assert_eq!(kinds, [Some("image"), Some("image")]);
 }

@@ -443,7 +443,7 @@ pub(crate) fn protobuf(command: &Value) -> Vec<u8> {
         id: field("id"),
         to: field("to"),
         r#type: field("type"),
-        text: command["text"].as_object().cloned().map(to_struct),
+        text: command["text"].as_object().map(to_struct),
         ..v1::SendCommand::default()
     }
     .encode_to_vec()

@@ -67,11 +67,16 @@ async fn an_accounts_news_reach_each_of_its_tenants_once() {
     world
         .publish(&[news(json!({"event": "ONBOARDING"})), news(json!({"display_phone_number": "3902100"}))])
         .await;
+    let partner = json!({"event": "PARTNER_ADDED", "waba_info": {"waba_id": "WABA"}});
+    let change = json!({"field": "account_update", "value": partner});
+    world
+        .publish(&[json!({"entry": [{"id": "a portfolio", "time": 1_739_321_024, "changes": [change]}]})])
+        .await;
     world.settled().await;
     let mut channels: Vec<String> =
         world.events().await.iter().map(|event| event.channel.to_string()).collect();
-    channels[..2].sort();
-    assert_eq!(channels, ["acme-orders", "beta-shop", "acme-orders"]);
+    channels.sort();
+    assert_eq!(channels, ["acme-orders", "acme-orders", "acme-orders", "beta-shop", "beta-shop"]);
     world.stop().await;
 }
 
@@ -141,9 +146,44 @@ async fn a_database_that_refuses_everything_makes_nothing_dead() {
     world.stop().await;
 }
 
-fn packed(body: &[u8]) -> Vec<u8> {
+pub(crate) fn packed(body: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
     packer.write_all(body).unwrap();
     packer.finish().unwrap()
+}
+
+#[tokio::test]
+async fn what_differs_in_a_byte_that_is_no_character_is_two_letters() {
+    let mut world = World::new(Kind::Sqlite).await;
+    world.start_recorder().await;
+    for payload in [&b"\xff\xff\xff"[..], b"\xff\xff\xfe"] {
+        world.publish_bytes(Bytes::from_static(payload)).await;
+    }
+    let foreign = |source: &str| RawWebhook {
+        id: "w".into(),
+        provider: Provider::Twilio.into(),
+        source: source.into(),
+        body: Bytes::from_static(b"Body=ciao"),
+        ..RawWebhook::default()
+    };
+    world.publish_envelope(&WebhookEnvelope { webhooks: vec![foreign("one"), foreign("two")] }).await;
+    world.settled().await;
+    assert_eq!(world.letters().await.len(), 4);
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_accounts_news_that_is_refused_is_a_letter_to_each_of_its_tenants() {
+    let mut world = World::new(Kind::Postgres).await;
+    world.sql("ALTER TABLE events ADD CHECK (subject <> 'account_review_update')").await;
+    world.start_recorder().await;
+    let news = json!({"entry": [{"id": "WABA", "time": 1_739_321_024,
+                                 "changes": [{"field": "account_review_update", "value": {"decision": "APPROVED"}}]}]});
+    world.publish(&[news]).await;
+    world.settled().await;
+    let mut tenants: Vec<String> = world.letters().await.into_iter().map(|letter| letter.tenant).collect();
+    tenants.sort();
+    assert_eq!(tenants, ["acme", "beta"]);
+    world.stop().await;
 }

@@ -25,7 +25,7 @@ use staffetta_recorder::Recorder;
 use staffetta_runtime::Health;
 use staffetta_runtime::config::RecorderConfig;
 use staffetta_store::{Claim, Store, StoreOptions};
-use staffetta_testkit::{NatsServer, Postgres, until};
+use staffetta_testkit::{NatsOptions, NatsServer, Postgres, until};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -61,7 +61,9 @@ pub(crate) enum Kind {
 
 impl World {
     pub(crate) async fn new(kind: Kind) -> Self {
-        let nats = NatsServer::start().await.unwrap();
+        // As large as messages are where nobody says anything else.
+        let options = NatsOptions { max_payload: 1 << 20, ..NatsOptions::default() };
+        let nats = NatsServer::start_with(options).await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let database_url = match kind {
             Kind::Sqlite => format!("sqlite:{}", folder.path().join("staffetta.db").display()),

@@ -4,8 +4,10 @@ use bytes::Bytes;
 use serde_json::json;
 use staffetta_bus::{DeadStream, Letter, LetterFilter, RegistryFile, RegistryStore, Unnamed};
 use staffetta_outbox::Replays;
+use staffetta_proto::v1::{BodyEncoding, Provider, RawWebhook, WebhookEnvelope};
 use staffetta_testkit::until;
 
+use crate::dead::packed;
 use crate::harness::{Kind, LIMIT, World, body, text};
 
 /// What nobody owned before.
@@ -94,5 +96,32 @@ async fn a_leaf_that_is_refused_again_is_still_there() {
     world.sql("ALTER TABLE events DROP CONSTRAINT no_a").await;
     replay(&world).await;
     assert_eq!((letters(&world).await.len(), world.events().await.len()), (0, 1));
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_fits_into_a_message_only_packed_is_not_left_out_of_its_letter() {
+    let mut world = World::new(Kind::Sqlite).await;
+    world.start_recorder().await;
+    let mut message = text("39", "wamid.A");
+    message["text"]["body"] = "ciao ".repeat(400_000).into();
+    let webhook = RawWebhook {
+        id: "w".into(),
+        provider: Provider::Meta.into(),
+        encoding: BodyEncoding::Gzip.into(),
+        body: packed(body("999", &json!({"messages": [message]})).to_string().as_bytes()).into(),
+        ..RawWebhook::default()
+    };
+    world.publish_envelope(&WebhookEnvelope { webhooks: vec![webhook] }).await;
+    world.settled().await;
+    let before = letters(&world).await.remove(0);
+    assert!(!before.payload.is_empty());
+    for _ in 0..2 {
+        replay(&world).await;
+        let after = letters(&world).await;
+        assert_eq!((after.len(), after[0].reason.as_str()), (1, "unrouted"));
+        assert!(after[0].id > before.id);
+        assert_eq!(after[0].payload, before.payload);
+    }
     world.stop().await;
 }

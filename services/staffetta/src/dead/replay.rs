@@ -43,6 +43,8 @@ const PAGE: usize = 100;
 struct Counts {
     replayed: u64,
     failed: u64,
+    /// Those of them that can't be replayed, ever.
+    hopeless: u64,
     /// Not replayed, because their messages may have been sent.
     left: u64,
 }
@@ -131,10 +133,12 @@ impl Run {
                 self.leave(before - letters.len());
             }
             wanted -= letters.len();
-            let failed = self.counts.failed;
+            let (failed, hopeless) = (self.counts.failed, self.counts.hopeless);
             self.replay(&letters).await;
             self.progress.advance(page.looked_at, page.left, &self.counts.to_string());
-            let all_failed = self.counts.failed - failed == letters.len() as u64;
+            // What can't be replayed ever says nothing of the others.
+            let all_failed =
+                self.counts.failed - failed == letters.len() as u64 && self.counts.hopeless == hopeless;
             anyhow::ensure!(
                 letters.len() < PAGE || !all_failed,
                 "{PAGE} failed one after the other: stopped"
@@ -165,7 +169,10 @@ impl Run {
                         println!("{} {} would go to {}", letter.id, letter.reason, way.subject);
                         self.counts.replayed += 1;
                     }
-                    Err(why) => self.fail(letter.id, &why.to_string()),
+                    Err(why) => {
+                        self.counts.hopeless += 1;
+                        self.fail(letter.id, &why.to_string());
+                    }
                 }
             }
             return;
@@ -173,7 +180,10 @@ impl Run {
         for (letter, outcome) in letters.iter().zip(replays.replay(letters).await) {
             match outcome {
                 Ok(_) => self.counts.replayed += 1,
-                Err(error) => self.fail(letter.id, &chain(&error)),
+                Err(error) => {
+                    self.counts.hopeless += u64::from(matches!(error, ReplayError::NotReplayable(_)));
+                    self.fail(letter.id, &chain(&error));
+                }
             }
         }
     }

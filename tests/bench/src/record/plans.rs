@@ -82,7 +82,8 @@ pub(super) async fn print(url: &str) -> anyhow::Result<()> {
         (
             "the aliases of a batch",
             format!(
-                "SELECT i.conversation FROM {} JOIN identities i ON i.channel = k.channel AND i.alias = k.alias",
+                "SELECT i.conversation FROM {} JOIN identities i
+                     ON i.tenant = '{tenant}' AND i.channel = k.channel AND i.alias = k.alias",
                 keys(["channel", "alias"])
             ),
         ),

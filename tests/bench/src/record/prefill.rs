@@ -155,8 +155,8 @@ impl Shape {
         .await?;
         run(
             connection,
-            "INSERT INTO identities (channel, alias, conversation, since)
-             SELECT channel, 'p:' || phone, id, created_at FROM conversations",
+            "INSERT INTO identities (tenant, channel, alias, conversation, since)
+             SELECT tenant, channel, 'p:' || phone, id, created_at FROM conversations",
         )
         .await?;
         for (table, column, number) in

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{leaves, messages, only, seen, text};
+use super::{leaf, leaves, messages, only, parts, seen, text};
 
 #[test]
 fn each_message_has_its_own_contact() {
@@ -65,4 +65,57 @@ fn the_parent_of_a_user_is_told_by_its_place() {
     let mut message = text("wamid.A");
     message["from_parent_user_id"] = json!("IT.9");
     assert_eq!(seen(&only(&messages(&json!({"messages": [message]})))), "p:393481213456 e:IT.9 !");
+}
+
+#[test]
+fn a_large_contact_is_known_by_its_names_and_not_repeated() {
+    let contact = json!({"wa_id": "44", "user_id": "IT.1", "profile": {"name": "Ada", "username": "ada"},
+                         "note": "x".repeat(8 << 10)});
+    let mut message = text("wamid.A");
+    message["from"] = json!("44");
+    let body = messages(&json!({"contacts": [contact], "messages": [message, text("wamid.B")]}));
+    let (found, broken) = parts(body.to_string().as_bytes());
+    assert_eq!(broken.len(), 1);
+    assert_eq!(broken[0].place, "entry[0].changes[0].value.contacts[0]");
+    let told = leaf(&found[0]);
+    assert_eq!((seen(&told), &told.event.data["name"]), ("p:44 u:IT.1 !".into(), &json!("Ada")));
+    let names = json!({"wa_id": "44", "user_id": "IT.1", "profile": {"name": "Ada", "username": "ada"}});
+    assert_eq!(told.event.data["contact"], names);
+    assert!(found[0].webhook().len() < 1 << 10);
+    let again = leaf(&parts(&found[0].webhook()).0[0]);
+    assert_eq!((again.event.id.as_str(), &again.event.data), (told.event.id.as_str(), &told.event.data));
+}
+
+#[test]
+fn of_two_contacts_of_one_name_the_first_counts() {
+    let contacts =
+        json!([{"wa_id": "44", "profile": {"name": "Ada"}}, {"wa_id": "44", "profile": {"name": "Eve"}}]);
+    let mut message = text("wamid.A");
+    message["from"] = json!("44");
+    let told = only(&messages(&json!({"contacts": contacts, "messages": [message]})));
+    assert_eq!(told.event.data["name"], "Ada");
+}
+
+#[test]
+fn thousands_of_leaves_with_thousands_of_contacts_are_sorted_out_at_once() {
+    let contacts: Vec<_> = (0..15_000).map(|n| json!({"wa_id": format!("44{n}")})).collect();
+    let statuses: Vec<_> = (0..15_000)
+        .rev()
+        .map(|n| json!({"id": format!("wamid.{n}"), "status": "sent", "recipient_id": format!("44{n}")}))
+        .collect();
+    for told in leaves(&messages(&json!({"contacts": contacts, "statuses": statuses}))) {
+        assert_eq!(told.event.data["contact"]["wa_id"], told.event.data["recipient"]);
+    }
+}
+
+#[test]
+fn a_members_status_is_the_same_with_and_without_the_members_number() {
+    let mut status = json!({"id": "wamid.A", "status": "read", "recipient_id": "Y2FwaV9n", "recipient_type": "group",
+                            "recipient_participant_user_id": "IT.1"});
+    let without = only(&messages(&json!({"statuses": [status]})));
+    status["recipient_participant_id"] = json!("44");
+    let with = only(&messages(&json!({"statuses": [status]})));
+    assert_eq!(with.event.id, without.event.id);
+    status["recipient_participant_user_id"] = json!("IT.2");
+    assert_ne!(only(&messages(&json!({"statuses": [status]}))).event.id, with.event.id);
 }

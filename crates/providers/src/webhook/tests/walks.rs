@@ -152,3 +152,84 @@ fn the_guide_names_every_type_of_event_and_its_examples_are_json() {
         assert!(serde_json::from_str::<Value>(example).is_ok(), "{example}");
     }
 }
+
+#[test]
+fn a_body_of_nothing_but_brackets_is_not_a_million_leaves() {
+    let many = |item: &str| format!("[{}]", vec![item; 200_000].join(","));
+    let lists = [
+        format!(r#"{{"entry":{}}}"#, many("{}")),
+        format!(r#"{{"entry":[{{"changes":{}}}]}}"#, many("7")),
+        messages(&json!({"messages": "MANY"})).to_string().replace(r#""MANY""#, &many("{}")),
+        history(&json!([{"threads": [{"messages": "MANY"}]}])).to_string().replace(r#""MANY""#, &many("{}")),
+    ];
+    for body in lists {
+        let (found, broken) = parts(body.as_bytes());
+        assert_eq!(found.len() + broken.len(), 30_001);
+        let rest = broken.last().unwrap();
+        assert_eq!((rest.place.as_str(), rest.payload.len()), ("body", body.len()));
+        assert_eq!(rest.problem, "has more than 30000 parts: the later ones are not told");
+    }
+}
+
+#[test]
+fn a_body_that_is_as_full_as_may_be_is_whole() {
+    let items = vec![json!({"id": "wamid.A"}); 30_000];
+    let (found, broken) = parts(messages(&json!({"messages": items})).to_string().as_bytes());
+    assert_eq!((found.len(), broken.len()), (30_000, 0));
+}
+
+#[test]
+fn what_is_around_leaves_is_not_repeated_without_a_limit() {
+    let long = "x".repeat(2 << 10);
+    let metadata = |more: &str| json!({"phone_number_id": "PNID", "note": more});
+    let value = json!({"metadata": metadata(&long), "messages": [text("wamid.A"), text("wamid.B")]});
+    let thread = json!([{"threads": [{"id": "44", "note": long, "messages": [text("wamid.A")]},
+                                     {"id": "44", "messages": [text("wamid.B")]}]}]);
+    let mut entry = messages(&json!({"messages": [text("wamid.A")]}));
+    entry["entry"][0]["id"] = json!(long);
+    let cases = [
+        (change("messages", &value), "entry[0].changes[0].value", 0),
+        (history(&thread), "entry[0].changes[0].value.history[0].threads[0]", 1),
+        (
+            history(&json!([{"metadata": {"note": long}, "threads": []}])),
+            "entry[0].changes[0].value.history[0]",
+            0,
+        ),
+        (entry, "entry[0]", 0),
+    ];
+    for (body, place, left) in cases {
+        let (found, broken) = parts(body.to_string().as_bytes());
+        assert_eq!((found.len(), broken.len()), (left, 1), "{place}");
+        assert_eq!(
+            (broken[0].place.as_str(), broken[0].problem),
+            (place, "has more than 2 KiB around its leaves")
+        );
+    }
+}
+
+#[test]
+fn a_file_of_the_history_that_comes_later_is_told_too() {
+    let of_type = |message: Value| {
+        only(&history(&json!([{"threads": [{"id": "393481213456", "messages": [message]}]}])))
+    };
+    let mut message = text("wamid.A");
+    message["type"] = json!("media_placeholder");
+    let placeholder = of_type(message.clone());
+    message["type"] = json!("image");
+    message["image"] = json!({"id": "77"});
+    let image = of_type(message.clone());
+    assert_ne!(placeholder.event.id, image.event.id);
+    // Live, it is the message that it is.
+    assert_eq!(image.event.id, only(&messages(&json!({"messages": [message]}))).event.id);
+}
+
+#[test]
+fn an_account_that_a_partners_entry_names_is_whose_it_is() {
+    let mut body =
+        change("account_update", &json!({"event": "PARTNER_ADDED", "waba_info": {"waba_id": "WABA"}}));
+    body["entry"][0]["id"] = json!("a portfolio");
+    let found = parts(body.to_string().as_bytes()).0.remove(0);
+    assert_eq!((found.address().waba_id, found.address().told_waba_id), (Some("a portfolio"), Some("WABA")));
+    let again = parts(&found.webhook()).0.remove(0);
+    assert_eq!((again.address(), leaf(&again).event.id), (found.address(), leaf(&found).event.id));
+}
