@@ -286,12 +286,11 @@ async fn what_was_there_before_conversations_is_still_there_in_sqlite() {
     for g in 1..=5 {
         let fill = format!(
             "INSERT INTO events (id, tenant, channel, type, subject, time, data, recorded_at)
-             VALUES ('{id}', 'acme', 'acme-orders', 'staffetta.message.received', 'wamid.{g}', 1, '{{}}', 1);
+             VALUES ('{g:032x}{g:08x}', 'acme', 'acme-orders', 'staffetta.message.received', 'wamid.{g}', 1, '{{}}', 1);
              INSERT INTO outbox SELECT seq FROM events WHERE seq = {g} AND seq > 2;
              INSERT INTO messages (channel, wamid, tenant, direction, user_key, kind, content, state, provider_time,
                                    recorded_at, updated_at)
              VALUES ('acme-orders', 'wamid.{g}', 'acme', 'in', '39111', 'text', '{{}}', 2, {time}, 1, 1);",
-            id = format!("{g:032x}{g:08x}"),
             time = if g < 3 { "1" } else { "NULL" },
         );
         sqlx::raw_sql(sqlx::AssertSqlSafe(fill)).execute(&mut connection).await.unwrap();
