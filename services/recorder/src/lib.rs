@@ -113,8 +113,8 @@ impl Recorder {
         })
     }
 
-    /// Records until `stop`, then finishes what is recorded. What is not goes back to WEBHOOKS, and so does what can't
-    /// be finished because NATS or the database is away. Also sweeps up events that were recorded and never announced,
+    /// Records until `stop`, then finishes what it has taken. What can't be finished, because NATS or the database is
+    /// away, goes back to WEBHOOKS. Also sweeps up events that were recorded and never announced,
     /// whoever did so, and deletes what tenants no longer keep.
     ///
     /// # Errors

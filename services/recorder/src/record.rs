@@ -63,15 +63,17 @@ pub(crate) struct Recording {
 }
 
 impl Recording {
-    /// Records groups, in order, and hands them on. After `stop` it gives them back.
+    /// Records groups, in order, and hands them on. After `stop` it finishes those that were taken; once one of them
+    /// can't be, the others go back.
     pub(crate) async fn run(
         mut self,
         mut groups: Receiver<Group>,
         recorded: Sender<Recorded>,
         stop: CancellationToken,
     ) {
+        let mut well = true;
         while let Some(group) = groups.recv().await {
-            if stop.is_cancelled() {
+            if stop.is_cancelled() && !well {
                 group.held.give_back().await;
                 continue;
             }
@@ -85,7 +87,8 @@ impl Recording {
                 start,
             };
             let outcome = self.record(&contents, &mut done, &stop).await;
-            self.fitness.note(Ability::Record, outcome.is_ok());
+            well = outcome.is_ok();
+            self.fitness.note(Ability::Record, well);
             let failure = match outcome {
                 Ok(()) => {
                     done.held = Some(held);

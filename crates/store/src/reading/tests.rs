@@ -36,8 +36,8 @@ async fn filled_postgres() -> PgConnection {
         "INSERT INTO events (seq, id, tenant, channel, type, subject, time, data, recorded_at)
          SELECT n, gen_random_uuid(), 'acme', 'orders', 'staffetta.message.received', 'wamid.' || n, now(), '{}', now()
          FROM generate_series(1, 20000) n",
-        "INSERT INTO identities (channel, alias, conversation, since)
-         SELECT 'orders', 'p:39' || n, n, now() FROM generate_series(1, 10000) n",
+        "INSERT INTO identities (tenant, channel, alias, conversation, since)
+         SELECT 'acme', 'orders', 'p:39' || n, n, now() FROM generate_series(1, 10000) n",
         "INSERT INTO commands (tenant, id, channel, lane, state, created_at, updated_at)
          SELECT 'acme', 'c-' || n, 'orders', 'normal', 'accepted', now(), now() FROM generate_series(1, 10000) n",
         "ANALYZE",
