@@ -21,8 +21,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, Transaction};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _, Transaction};
 use staffetta_domain::{CommandId, TenantId};
 use tokio::time::timeout;
 
@@ -58,6 +58,14 @@ async fn end<T>(
         }
         Err(Abort::Failed(error)) => Err(error),
     }
+}
+
+/// Whether no transaction is open. When its start is given up before PostgreSQL has answered, the driver does not know
+/// of it: all that the connection did later would be part of it, and never be committed.
+async fn is_at_rest(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    // Not prepared: only then both are the moment at which the statement came, unless a transaction began before it.
+    let row = connection.fetch_one(sqlx::raw_sql("SELECT now() = statement_timestamp()")).await?;
+    row.try_get(0)
 }
 
 #[derive(Clone, Debug)]
@@ -100,8 +108,7 @@ impl Postgres {
             .after_release(move |connection, _| {
                 Box::pin(async move {
                     let silent = |_| sqlx::Error::Io(io::ErrorKind::TimedOut.into());
-                    timeout(limit, connection.ping()).await.map_err(silent)??;
-                    Ok(true)
+                    timeout(limit, is_at_rest(connection)).await.map_err(silent)?
                 })
             })
             .connect_with(connect)

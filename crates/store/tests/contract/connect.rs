@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use staffetta_store::{Store, StoreError, StoreOptions};
 use staffetta_testkit::{FaultProxy, until};
+use tokio::time::timeout;
 
-use crate::support::{claim, id, on_both, postgres_url, tenant, text};
+use crate::support::{claim, id, new_command, on_both, postgres_url, tenant, text};
 use crate::wire::Wire;
 
 on_both!(it_answers_until_it_is_closed, migrating_again_changes_nothing);
@@ -92,6 +93,27 @@ async fn a_postgres_that_is_away_is_unavailable_and_then_there_again() {
     let again = async || store.record(&[text("wamid.C")]).await.ok();
     let told = until("the database", Duration::from_secs(20), again).await.unwrap();
     assert_eq!(told.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_follows_a_transaction_given_up_at_its_start_is_kept() {
+    let url = postgres_url().await;
+    let (before, after) = url.split_once('@').unwrap();
+    let (address, name) = after.split_once('/').unwrap();
+    let proxy = FaultProxy::before(address.parse::<SocketAddr>().unwrap()).await.unwrap();
+    let options = StoreOptions { max_connections: 1, timeout: Duration::from_secs(10) };
+    let store = Store::connect(&format!("{before}@{}/{name}", proxy.address()), &options).await.unwrap();
+    store.migrate().await.unwrap();
+    store.ping().await.unwrap();
+
+    proxy.stall().await.unwrap();
+    let given_up = timeout(Duration::from_millis(200), store.record(&[text("wamid.A")])).await;
+    assert!(given_up.is_err(), "{given_up:?}");
+    proxy.heal().await.unwrap();
+    store.enqueue(&[new_command("c-1")]).await.unwrap();
+
+    let other = Store::connect(&url, &StoreOptions::default()).await.unwrap();
+    assert!(other.command(&tenant(), &id("c-1")).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
