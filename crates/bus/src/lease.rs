@@ -1,38 +1,27 @@
-//! Who may send: one owner at a time, through a key of the bucket LEASES that its owner renews by compare-and-set.
+//! The right to send, and the clock that bounds it.
 //!
-//! The fence is the clock, not the server: a lease is valid until the boot-time clock *before* its last renewal plus its
-//! term. A newcomer takes it only after it has seen no renewal for the term, the skew of two clocks over that time, and
-//! one full window of the rate limit; so nothing of the old owner's can share a second with its own first send. No wall
-//! clock is compared, and none of the server's timers counts.
+//! The fence is the clock, not the server: a lease is valid until the boot-time clock *before* its process's last
+//! heartbeat plus its term. A newcomer takes over only after it has seen no heartbeat for the term, the skew of two
+//! clocks over that time, and one full window of the rate limit; so nothing of the old owner's can share a second with
+//! its own first send. No wall clock is compared, and none of the server's timers counts.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use async_nats::jetstream::kv;
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
-use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info, warn};
 
-use crate::streams::StreamError;
-use crate::{Bus, streams};
-
-/// How long a lease holds without renewal.
-const TERM: Duration = Duration::from_millis(1_500);
+/// How long a lease holds without a heartbeat.
+pub(crate) const TERM: Duration = Duration::from_millis(1_500);
 /// What two machines' clocks may differ by while a term passes, and then some.
-const SKEW: Duration = Duration::from_millis(300);
+pub(crate) const SKEW: Duration = Duration::from_millis(300);
 /// One window of the rate limit, and a little.
-const WINDOW: Duration = Duration::from_millis(1_010);
+pub(crate) const WINDOW: Duration = Duration::from_millis(1_010);
 /// A lease counts as lost this long before it is.
 const GUARD: Duration = Duration::from_millis(100);
-/// How often a newcomer looks.
-const LOOK: Duration = Duration::from_millis(200);
-/// Pause before a renewal that failed is tried again.
-const RENEW_AGAIN: Duration = Duration::from_millis(100);
-/// Longest wait for one answer.
-const ANSWER: Duration = Duration::from_millis(700);
+/// How long a process must be silent before what it owned may be taken.
+pub(crate) const SILENCE: Duration = TERM.saturating_add(SKEW).saturating_add(WINDOW);
 
 /// Time since the machine started, asleep or awake.
 pub fn boot_time() -> Duration {
@@ -40,198 +29,128 @@ pub fn boot_time() -> Duration {
     Duration::new(u64::try_from(time.tv_sec).unwrap_or(0), u32::try_from(time.tv_nsec).unwrap_or(0))
 }
 
-#[derive(Serialize, Deserialize)]
-struct Holding {
-    /// The process, unique to each start.
-    owner: String,
-    /// Whether the owner gave the lease back.
-    released: bool,
-}
-
-/// Takes leases of one key, for one process.
-#[derive(Debug)]
-pub struct LeaseHolder {
-    bus: Bus,
-    bucket: kv::Store,
-    key: String,
-    owner: String,
-}
-
-/// The right to send, while [`is_valid`](Lease::is_valid). Clones share it.
+/// The right to send for the channels of one part, while [`is_valid`](Lease::is_valid). Clones share it.
 #[derive(Clone, Debug)]
-pub struct Lease {
+pub struct Lease(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     epoch: i64,
-    valid_until_micros: Arc<AtomicU64>,
+    tenure: Arc<Tenure>,
+    ended: AtomicBool,
     lost: CancellationToken,
 }
 
 impl Lease {
-    /// Grows with each change of ownership.
+    pub(crate) fn new(epoch: i64, tenure: &Arc<Tenure>) -> Self {
+        let lost = tenure.lost.child_token();
+        Self(Arc::new(Inner { epoch, tenure: Arc::clone(tenure), ended: AtomicBool::new(false), lost }))
+    }
+
+    /// Grows with each change of the part's ownership, also when the bucket LEASES is made anew.
     pub fn epoch(&self) -> i64 {
-        self.epoch
+        self.0.epoch
     }
 
-    /// Whether this process may send right now. Ask right before each send, with no await in between.
+    /// Whether this process may send right now. Ask right before each send, with no await in between. Once it is false
+    /// it stays so.
     pub fn is_valid(&self) -> bool {
-        let until = Duration::from_micros(self.valid_until_micros.load(Ordering::Acquire));
-        boot_time() + GUARD < until
+        !self.has_ended() && self.0.tenure.is_valid()
     }
 
-    /// Fires when the lease will not be renewed any more.
+    /// Fires when the lease is not valid any more and will not be again. It may fire a little later than
+    /// [`is_valid`](Self::is_valid) turns false.
     pub fn lost(&self) -> &CancellationToken {
+        &self.0.lost
+    }
+
+    /// Gives the right up: from now on the lease is not valid in this process, and `lost` has fired.
+    pub fn end(&self) {
+        self.0.ended.store(true, Ordering::Release);
+        self.0.lost.cancel();
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
+    }
+}
+
+/// One stay of this process among the members: from its first heartbeat to its last. All its leases share this clock.
+#[derive(Debug)]
+pub(crate) struct Tenure {
+    valid_until_micros: AtomicU64,
+    lost: CancellationToken,
+}
+
+impl Tenure {
+    /// Begins with the heartbeat that was asked for at `asked_at`.
+    pub(crate) fn begin(asked_at: Duration) -> Arc<Self> {
+        Arc::new(Self { valid_until_micros: AtomicU64::new(until(asked_at)), lost: CancellationToken::new() })
+    }
+
+    pub(crate) fn is_valid(&self) -> bool {
+        is_before(boot_time(), self.valid_until_micros.load(Ordering::Acquire))
+    }
+
+    /// How long it stays valid without another heartbeat.
+    pub(crate) fn left(&self) -> Duration {
+        let until = Duration::from_micros(self.valid_until_micros.load(Ordering::Acquire));
+        until.saturating_sub(boot_time() + GUARD)
+    }
+
+    /// Counts a heartbeat. False if it came too late: who has once seen the tenure invalid must never see it valid
+    /// again.
+    pub(crate) fn extend(&self, asked_at: Duration) -> bool {
+        let now = boot_time();
+        let extended =
+            self.valid_until_micros.fetch_update(Ordering::AcqRel, Ordering::Acquire, |standing| {
+                is_before(now, standing).then(|| standing.max(until(asked_at)))
+            });
+        extended.is_ok()
+    }
+
+    /// Afterwards no lease of this tenure is valid, and all of them know.
+    pub(crate) fn lose(&self) {
+        self.valid_until_micros.store(0, Ordering::Release);
+        self.lost.cancel();
+    }
+
+    pub(crate) fn lost(&self) -> &CancellationToken {
         &self.lost
     }
-
-    fn extend(&self, asked_at: Duration) {
-        let until = u64::try_from((asked_at + TERM).as_micros()).unwrap_or(u64::MAX);
-        self.valid_until_micros.store(until, Ordering::Release);
-    }
 }
 
-impl LeaseHolder {
-    /// Prepares to take the lease of `key`. `owner` must be unique to this start of this process.
-    ///
-    /// # Errors
-    /// If the bucket is not set up.
-    pub async fn open(bus: &Bus, key: &str, owner: &str) -> Result<Self, StreamError> {
-        let bucket = bus.bucket(streams::LEASES).await?;
-        Ok(Self { bus: bus.clone(), bucket, key: key.into(), owner: owner.into() })
-    }
+fn until(asked_at: Duration) -> u64 {
+    u64::try_from((asked_at + TERM).as_micros()).unwrap_or(u64::MAX)
+}
 
-    /// Waits until the lease is this process's own. Nothing was sent under an older lease for one window by then.
-    /// `None` if `stop` came first.
-    pub async fn acquire(&self, stop: &CancellationToken) -> Option<(Lease, u64)> {
-        let mut seen: Option<(u64, Duration)> = None;
-        loop {
-            let took = tokio::select! {
-                () = stop.cancelled() => return None,
-                took = timeout(ANSWER * 2, self.try_acquire(&mut seen)) => took,
-            };
-            match took {
-                Ok(Ok(Some((lease, revision)))) => return Some((lease, revision)),
-                Ok(Ok(None)) => {}
-                Ok(Err(error)) => debug!(key = self.key, %error, "the lease could not be read"),
-                Err(_) => debug!(key = self.key, "the lease could not be read in time"),
-            }
-            tokio::select! {
-                () = stop.cancelled() => return None,
-                () = sleep(LOOK) => {}
-            }
-        }
-    }
+fn is_before(now: Duration, until_micros: u64) -> bool {
+    now + GUARD < Duration::from_micros(until_micros)
+}
 
-    async fn try_acquire(
-        &self,
-        seen: &mut Option<(u64, Duration)>,
-    ) -> Result<Option<(Lease, u64)>, async_nats::Error> {
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tenure_that_ran_out_is_never_valid_again() {
         let now = boot_time();
-        let entry = self.bucket.entry(&self.key).await?;
-        let standing = entry.filter(|entry| entry.operation == kv::Operation::Put);
-        let Some(standing) = standing else {
-            let revision = self.bucket.create(&self.key, self.holding(Released::No)).await?;
-            return Ok(Some(self.lease(revision, now)));
-        };
-        let since = match *seen {
-            Some((revision, since)) if revision == standing.revision => since,
-            _ => {
-                *seen = Some((standing.revision, now));
-                now
-            }
-        };
-        let holding: Option<Holding> = serde_json::from_slice(&standing.value).ok();
-        let free_after = match holding {
-            Some(holding) if holding.released || holding.owner == self.owner => WINDOW,
-            _ => TERM + SKEW + WINDOW,
-        };
-        if now < since + free_after {
-            return Ok(None);
-        }
-        let revision = self.bucket.update(&self.key, self.holding(Released::No), standing.revision).await?;
-        Ok(Some(self.lease(revision, now)))
+        let tenure = Tenure::begin(now.saturating_sub(TERM));
+        let lease = Lease::new(1, &tenure);
+        assert!(!lease.is_valid());
+        assert!(!tenure.extend(now), "the heartbeat came too late");
+        assert!(!lease.is_valid() && tenure.left().is_zero());
     }
 
-    fn lease(&self, revision: u64, asked_at: Duration) -> (Lease, u64) {
-        let lease = Lease {
-            epoch: i64::try_from(revision).unwrap_or(i64::MAX),
-            valid_until_micros: Arc::default(),
-            lost: CancellationToken::new(),
-        };
-        lease.extend(asked_at);
-        info!(key = self.key, epoch = lease.epoch, "lease taken");
-        (lease, revision)
+    #[test]
+    fn an_ended_lease_leaves_the_others_of_its_tenure_alone() {
+        let tenure = Tenure::begin(boot_time() + Duration::from_secs(60));
+        let (ended, other) = (Lease::new(1, &tenure), Lease::new(2, &tenure));
+        ended.clone().end();
+        assert!(!ended.is_valid() && ended.lost().is_cancelled());
+        assert!(other.is_valid() && !other.lost().is_cancelled());
+        tenure.lose();
+        assert!(!other.is_valid() && other.lost().is_cancelled());
+        assert!(!tenure.extend(boot_time()));
     }
-
-    /// Renews the lease until `stop`, then gives it back; returns early if it is lost. Afterwards it is not valid, and
-    /// `lost` has fired.
-    pub async fn keep(&self, lease: &Lease, mut revision: u64, stop: &CancellationToken) {
-        let _lost = lease.lost.clone().drop_guard();
-        let kept = self.renew(lease, &mut revision, stop).await;
-        lease.valid_until_micros.store(0, Ordering::Release);
-        if !kept {
-            return;
-        }
-        let released =
-            timeout(ANSWER, self.bucket.update(&self.key, self.holding(Released::Yes), revision)).await;
-        match released {
-            Ok(Ok(_)) => info!(key = self.key, epoch = lease.epoch, "lease given back"),
-            _ => warn!(key = self.key, epoch = lease.epoch, "lease not given back: it runs out by itself"),
-        }
-    }
-
-    /// True once `stop` has fired, false as soon as the lease is lost.
-    async fn renew(&self, lease: &Lease, revision: &mut u64, stop: &CancellationToken) -> bool {
-        let mut pause = TERM / 3;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return true,
-                () = sleep(pause) => {}
-            }
-            pause = RENEW_AGAIN;
-            let asked_at = boot_time();
-            // A disconnected client would send the renewal when it is back, long after the lease was lost.
-            if self.bus.is_connected() {
-                let renewal = self.bucket.update(&self.key, self.holding(Released::No), *revision);
-                match timeout(ANSWER, renewal).await {
-                    Ok(Ok(renewed)) => {
-                        *revision = renewed;
-                        lease.extend(asked_at);
-                        pause = TERM / 3;
-                    }
-                    Ok(Err(error)) if error.kind() == kv::UpdateErrorKind::WrongLastRevision => {
-                        // A renewal whose answer was lost may be what stands there.
-                        match timeout(ANSWER, self.own_revision()).await {
-                            Ok(Some(own)) => *revision = own,
-                            _ => {
-                                warn!(key = self.key, epoch = lease.epoch, "lease lost to another owner");
-                                return false;
-                            }
-                        }
-                    }
-                    Ok(Err(error)) => debug!(key = self.key, %error, "lease not renewed"),
-                    Err(_) => debug!(key = self.key, "lease not renewed in time"),
-                }
-            }
-            if !lease.is_valid() {
-                warn!(key = self.key, epoch = lease.epoch, "lease ran out");
-                return false;
-            }
-        }
-    }
-
-    async fn own_revision(&self) -> Option<u64> {
-        let entry = self.bucket.entry(&self.key).await.ok()??;
-        let holding: Holding = serde_json::from_slice(&entry.value).ok()?;
-        (holding.owner == self.owner && !holding.released).then_some(entry.revision)
-    }
-
-    fn holding(&self, released: Released) -> bytes::Bytes {
-        let holding = Holding { owner: self.owner.clone(), released: released == Released::Yes };
-        serde_json::to_vec(&holding).expect("two plain fields").into()
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Released {
-    Yes,
-    No,
 }

@@ -6,13 +6,16 @@ mod codec;
 mod connection;
 mod dead;
 mod lease;
+mod ownership;
 mod publish;
 mod queue;
+mod receipts;
 mod registry;
 mod secret;
 mod streams;
 mod subjects;
 mod together;
+mod told;
 
 pub use codec::{
     CodecError, DeadLetter, Encoding, Origin, command_fields, dead_letter_message, decode_dead_letter,
@@ -23,9 +26,11 @@ pub use dead::{
     DeadError, DeadStream, Letter, LetterFilter, LetterId, LetterPage, NotReplayable, ServiceName,
     ShownPayload, WayBack, replay_of,
 };
-pub use lease::{Lease, LeaseHolder, boot_time};
+pub use lease::{Lease, boot_time};
+pub use ownership::{Change as OwnershipChange, Ownership, PARTS, Returned, part_of};
 pub use publish::{PublishError, Stored};
-pub use queue::{Batch, LaneBacklog, QueueError, QueuedMessage, SendQueue};
+pub use queue::{Batch, LaneBacklog, QueueError, QueuedMessage, SendQueue, Wake};
+pub use receipts::{NotFollowed, Receipt};
 pub use registry::{
     App, AppEntry, Change, Changed, Channel, ChannelEntry, DoubtPolicy, EndpointEntry, Entry, Plan, Provider,
     Registry, RegistryError, RegistryFile, RegistryStore, RegistryView, Secrets, Tenant, TenantEntry,
@@ -35,3 +40,4 @@ pub use secret::{MasterKey, Secret, SecretError, SecretLiteral};
 pub use streams::{Retention, StreamError, WebhookProgress};
 pub use subjects::{SendSubject, dead_subject, event_subject, webhook_subject};
 pub use together::{MOST_TOGETHER, NotTogether, Outgoing};
+pub use told::{Told, ToldOf};

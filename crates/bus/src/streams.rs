@@ -77,6 +77,13 @@ impl Bus {
         self.jetstream().get_key_value(name).await.map_err(|error| StreamError { name, source: error.into() })
     }
 
+    /// When the stream was made, in nanoseconds since 1970, by the server's clock.
+    pub(crate) async fn stream_made_at(&self, name: &'static str) -> Result<i128, StreamError> {
+        let stream = self.jetstream().get_stream(name).await;
+        let stream = stream.map_err(|error| StreamError { name, source: error.into() })?;
+        Ok(stream.cached_info().created.unix_timestamp_nanos())
+    }
+
     /// How many envelopes wait on WEBHOOKS.
     ///
     /// # Errors

@@ -1,9 +1,18 @@
 //! A tenant's wish to send one message.
 
+mod contacts;
+mod content;
+mod interactive;
+mod node;
+mod state;
+mod template;
+
 use std::fmt;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
+
+pub use state::CommandState;
 
 use crate::{ChannelId, CommandId, InvalidId, Lane, Object, Recipient, TenantId, Wamid};
 
@@ -64,10 +73,9 @@ impl InvalidCommand {
 }
 
 /// What becomes of a free-form message when the customer service window is shut.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WindowPolicy {
     /// The command is rejected.
-    #[default]
     Reject,
     /// The channel's text or document template carries it.
     Template,
@@ -92,12 +100,33 @@ pub struct Command {
     pub content: Value,
     /// The message that this one quotes.
     pub reply_to: Option<Wamid>,
+    /// Not sent before this moment.
+    pub send_at: Option<Timestamp>,
     /// Never sent after this moment.
     pub expires_at: Option<Timestamp>,
-    /// What happens when the window is shut.
-    pub window_policy: WindowPolicy,
+    /// What happens when the window is shut. Without one, a command to a user of whom nothing was ever received is left
+    /// to the provider, and one to a user whose window is known to be shut is rejected.
+    pub window_policy: Option<WindowPolicy>,
     /// The tenant's own text, given back in every event.
     pub callback_data: Option<String>,
+}
+
+impl Command {
+    /// Checks what depends on the moment at which the command is published: that it is not to be sent more than 366
+    /// days later, and that it has not expired by the time it is to be sent. A `send_at` that has passed means at once.
+    ///
+    /// # Errors
+    /// Names `send_at` or `expires_at`.
+    pub fn check_times(&self, now: Timestamp) -> Result<(), InvalidCommand> {
+        let Some(send_at) = self.send_at else { return Ok(()) };
+        if send_at.duration_since(now) > FARTHEST {
+            return Err(InvalidCommand::new("send_at", "must be at most 366 days ahead"));
+        }
+        if self.expires_at.is_some_and(|expires_at| expires_at <= send_at) {
+            return Err(InvalidCommand::new("expires_at", "must be later than send_at"));
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Command {
@@ -136,6 +165,9 @@ const KINDS: [&str; 11] = [
 /// Longest `callback_data`, in characters: what the Cloud API allows for its own field of this kind.
 const CALLBACK_LIMIT: usize = 512;
 
+/// How far ahead `send_at` may lie.
+const FARTHEST: SignedDuration = SignedDuration::from_hours(366 * 24);
+
 impl CommandFields {
     /// Checks every field. `id` is the id to take when the fields hold none.
     ///
@@ -155,28 +187,30 @@ impl CommandFields {
         let to = self.to.as_deref().ok_or_else(|| InvalidCommand::new("to", "is missing"))?;
         let to = to.parse().map_err(|invalid| InvalidCommand::id("to", &invalid))?;
         let kind = self.kind.take().ok_or_else(|| InvalidCommand::new("type", "is missing"))?;
-        if !KINDS.contains(&kind.as_str()) {
+        let Some(name) = KINDS.into_iter().find(|name| *name == kind) else {
             return Err(InvalidCommand::new("type", format!("must be one of {}", KINDS.join(", "))));
+        };
+        if self.rest.get("recipient_type").is_some_and(|to| !to.is_null() && to != "individual") {
+            return Err(InvalidCommand::new("recipient_type", "must be individual: groups can't be sent to"));
         }
-        let content = self.rest.remove(&kind).ok_or_else(|| {
-            InvalidCommand::new(kind.as_str(), "is missing: the field that `type` names holds the message")
+        let content = self.rest.remove(name).filter(|content| !content.is_null()).ok_or_else(|| {
+            InvalidCommand::new(name, "is missing: the field that `type` names holds the message")
         })?;
-        check_content(&kind, &content)?;
+        content::check(name, &content)?;
         let reply_to = match &self.reply_to {
             Some(raw) => Some(raw.parse().map_err(|invalid| InvalidCommand::id("reply_to", &invalid))?),
             None => None,
         };
-        if let Some(raw) = &self.send_at {
-            check_time("send_at", raw)?;
-            return Err(InvalidCommand::new(
-                "send_at",
-                "is not supported yet: publish the command when it is due",
-            ));
+        if reply_to.is_some() && name == "reaction" {
+            let problem = "must be left out: reaction.message_id says which message it is to";
+            return Err(InvalidCommand::new("reply_to", problem));
         }
+        let send_at = self.send_at.as_deref().map(|raw| check_time("send_at", raw)).transpose()?;
         let expires_at = self.expires_at.as_deref().map(|raw| check_time("expires_at", raw)).transpose()?;
         let window_policy = match self.window_policy.as_deref() {
-            None | Some("reject") => WindowPolicy::Reject,
-            Some("template") => WindowPolicy::Template,
+            None => None,
+            Some("reject") => Some(WindowPolicy::Reject),
+            Some("template") => Some(WindowPolicy::Template),
             Some(_) => return Err(InvalidCommand::new("window_policy", "must be reject or template")),
         };
         if self
@@ -198,6 +232,7 @@ impl CommandFields {
             kind,
             content,
             reply_to,
+            send_at,
             expires_at,
             window_policy,
             callback_data: self.callback_data,
@@ -205,147 +240,10 @@ impl CommandFields {
     }
 }
 
-/// What can be told without asking the provider. Everything else is left to it.
-fn check_content(kind: &str, content: &Value) -> Result<(), InvalidCommand> {
-    if kind == "contacts" {
-        return match content {
-            Value::Array(people) if (1..=257).contains(&people.len()) => Ok(()),
-            _ => Err(InvalidCommand::new("contacts", "must be a list of 1 to 257 contacts")),
-        };
-    }
-    let Value::Object(object) = content else {
-        return Err(InvalidCommand::new(kind, "must be an object"));
-    };
-    if kind == "text" {
-        let body = object.get("body").and_then(Value::as_str).unwrap_or_default();
-        if body.is_empty() {
-            return Err(InvalidCommand::new("text.body", "is missing or empty"));
-        }
-        if body.chars().count() > 4096 {
-            return Err(InvalidCommand::new("text.body", "must be at most 4096 characters"));
-        }
-    }
-    Ok(())
-}
-
 fn check_time(field: &str, raw: &str) -> Result<Timestamp, InvalidCommand> {
     raw.parse()
         .map_err(|_| InvalidCommand::new(field, "must be a time as in RFC 3339, like 2026-11-21T09:30:00Z"))
 }
 
-/// How far a command has come. What its message does afterwards is a [`MessageState`](crate::MessageState).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum CommandState {
-    /// Waits for its turn, for the first time or again.
-    Queued,
-    /// A request is on its way, or the process that made it is gone.
-    Sending,
-    /// A request was made and its answer is not known.
-    InDoubt,
-    /// The provider took it.
-    Accepted,
-    /// Staffetta refused it before anything was sent.
-    Rejected,
-    /// The provider refused it for good, or its tries were used up.
-    Failed,
-    /// Its time ran out before it could be sent.
-    Expired,
-    /// The tenant took it back.
-    Cancelled,
-}
-
-impl CommandState {
-    /// All states.
-    pub const ALL: [Self; 8] = [
-        Self::Queued,
-        Self::Sending,
-        Self::InDoubt,
-        Self::Accepted,
-        Self::Rejected,
-        Self::Failed,
-        Self::Expired,
-        Self::Cancelled,
-    ];
-
-    /// The state's name in the API and in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "queued",
-            Self::Sending => "sending",
-            Self::InDoubt => "in_doubt",
-            Self::Accepted => "accepted",
-            Self::Rejected => "rejected",
-            Self::Failed => "failed",
-            Self::Expired => "expired",
-            Self::Cancelled => "cancelled",
-        }
-    }
-
-    /// The state of that name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|state| state.as_str() == name)
-    }
-
-    /// Whether nothing more happens to the command itself.
-    pub fn is_final(self) -> bool {
-        match self {
-            Self::Queued | Self::Sending | Self::InDoubt => false,
-            Self::Accepted | Self::Rejected | Self::Failed | Self::Expired | Self::Cancelled => true,
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn check(json: Value) -> Result<Command, InvalidCommand> {
-        let fields: CommandFields = serde_json::from_value(json).unwrap();
-        let (tenant, channel) = ("acme".parse().unwrap(), "acme-orders".parse().unwrap());
-        fields.check(&tenant, &channel, Lane::Normal, || CommandId::made_up(&["7"]))
-    }
-
-    #[test]
-    fn the_contracts_own_example_is_a_command() {
-        let command = check(serde_json::json!(
-            {"id":"inv-2026-0042","to":"393481213456","type":"text","text":{"body":"Fattura pronta"}}
-        ))
-        .unwrap();
-        assert_eq!(command.id.as_str(), "inv-2026-0042");
-        assert_eq!(command.to.key(), "393481213456");
-        assert_eq!(command.content["body"], "Fattura pronta");
-    }
-
-    #[test]
-    fn a_command_without_an_id_gets_the_one_offered() {
-        let command =
-            check(serde_json::json!({"to":"393481213456","type":"text","text":{"body":"x"}})).unwrap();
-        assert_eq!(command.id, CommandId::made_up(&["7"]));
-    }
-
-    #[test]
-    fn an_error_names_its_field() {
-        let long = "x".repeat(4097);
-        for (json, field) in [
-            (serde_json::json!({"type":"text","text":{"body":"x"}}), "to"),
-            (serde_json::json!({"to":"12","type":"text","text":{"body":"x"}}), "to"),
-            (serde_json::json!({"to":"393481213456"}), "type"),
-            (serde_json::json!({"to":"393481213456","type":"fax"}), "type"),
-            (serde_json::json!({"to":"393481213456","type":"image"}), "image"),
-            (serde_json::json!({"to":"393481213456","type":"image","image":"x"}), "image"),
-            (serde_json::json!({"to":"393481213456","type":"text","text":{}}), "text.body"),
-            (serde_json::json!({"to":"393481213456","type":"text","text":{"body":long}}), "text.body"),
-            (serde_json::json!({"id":"a b","to":"393481213456","type":"text","text":{"body":"x"}}), "id"),
-            (
-                serde_json::json!({"to":"393481213456","type":"text","text":{"body":"x"},"expires_at":"soon"}),
-                "expires_at",
-            ),
-            (
-                serde_json::json!({"to":"393481213456","type":"text","text":{"body":"x"},"window_policy":"?"}),
-                "window_policy",
-            ),
-        ] {
-            assert_eq!(check(json).unwrap_err().field, field);
-        }
-    }
-}
+mod tests;

@@ -1,5 +1,7 @@
 //! Failures, told apart by what becomes of the command.
 
+use std::time::Duration;
+
 /// What a provider said when it refused. `message` is the provider's own title; it names no person.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProviderError {
@@ -18,6 +20,8 @@ pub struct ProviderError {
 pub enum ErrorClass {
     /// The number's throughput is used up: nothing was sent. The channel slows down; no try is spent.
     Throughput,
+    /// The number is in maintenance: nothing was sent. The channel waits a minute; no try is spent.
+    Maintenance,
     /// This user got too much from this number: nothing was sent. Only this user waits; no try is spent.
     Pair,
     /// Nothing was sent, and later it may work.
@@ -28,6 +32,10 @@ pub enum ErrorClass {
     Token,
     /// The account or the number may not send: the channel stops until an operator acts; no try is spent.
     Account,
+    /// This user can't, or must not, be written to for a while: see [`Reach`](crate::Reach).
+    Recipient,
+    /// The template can't be used for a while: nobody can be sent it.
+    Template,
     /// The same request cannot succeed.
     Permanent,
 }
@@ -37,26 +45,71 @@ impl ErrorClass {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Throughput => "throughput",
+            Self::Maintenance => "maintenance",
             Self::Pair => "pair",
             Self::Transient => "transient",
             Self::Quota => "quota",
             Self::Token => "token",
             Self::Account => "account",
+            Self::Recipient => "recipient",
+            Self::Template => "template",
             Self::Permanent => "permanent",
+        }
+    }
+
+    /// Most tries of a command that was refused with this code, if there are fewer than for others.
+    pub fn most_tries(code: i64) -> Option<u32> {
+        match code {
+            1 | 131_000 | 131_014 | 131_053 => Some(3),
+            135_000 => Some(2),
+            _ => None,
+        }
+    }
+
+    /// How long to wait at least before a command that was refused with this code is tried again, if the provider has
+    /// a time for it: a flow's hourly share, a template that is still being synchronised, data that is kept for a while.
+    pub fn least_wait(code: i64) -> Option<Duration> {
+        match code {
+            132_069 | 134_101 => Some(Duration::from_secs(600)),
+            131_036 => Some(Duration::from_secs(3_600)),
+            _ => None,
+        }
+    }
+
+    /// Whose quota is used up, by the code of a [`Quota`](Self::Quota) error.
+    pub fn breadth(code: i64) -> Breadth {
+        match code {
+            4 => Breadth::App,
+            80_007 => Breadth::Account,
+            _ => Breadth::Channel,
         }
     }
 
     /// The class of a Cloud API error, by its code first and by the HTTP status where the code is not known.
     pub fn of_cloud_api(error: &ProviderError) -> Self {
         match error.code {
-            130_429 | 131_057 => Self::Throughput,
+            130_429 => Self::Throughput,
+            131_057 | 2_494_100 => Self::Maintenance,
             131_056 => Self::Pair,
-            1 | 2 | 131_000 | 131_016 | 131_014 | 131_053 | 133_004 | 135_000 => Self::Transient,
+            130_403 | 130_472 | 131_026 | 131_047 | 131_049 | 131_050 => Self::Recipient,
+            132_001 | 132_015 | 132_016 | 134_102 => Self::Template,
+            1 | 2 | 131_000 | 131_014 | 131_016 | 131_036 | 131_053 => Self::Transient,
+            131_208 | 132_069 | 133_004 | 134_101 | 135_000 => Self::Transient,
             4 | 613 | 80_007 | 131_048 | 131_064 => Self::Quota,
-            0 | 104 | 190 => Self::Token,
-            3 | 10 | 33 | 200..=299 | 368 => Self::Account,
-            131_005 | 131_031 | 131_037 | 131_042 | 131_045 | 133_005 | 133_006 | 133_010 => Self::Account,
+            0 | 190 => Self::Token,
+            3 | 10 | 33 | 104 | 200..=299 | 368 => Self::Account,
             100 if error.subcode == Some(33) => Self::Account,
+            131_005 | 131_031 | 131_037 | 131_042 | 131_045 => Self::Account,
+            // The number is not registered, is being moved, or belongs to a model of partnership that is no more.
+            133_000..=133_016 | 2_388_001 | 2_388_012 | 2_388_091 | 2_388_093 | 2_388_103 => Self::Account,
+            2_593_079 | 2_593_085 => Self::Account,
+            // This message can't be sent, whatever the HTTP status. What groups, calls or payments lack is no reason to
+            // stop a channel.
+            100 | 506 | 130_497 | 130_501 | 131_001 | 131_006 | 131_008 | 131_009 => Self::Permanent,
+            131_020 | 131_021 | 131_030 | 131_041 | 131_044 | 131_051 | 131_052 | 131_055 => Self::Permanent,
+            131_059 | 131_060 | 131_062 | 131_063 | 131_201..=131_215 => Self::Permanent,
+            132_000 | 132_005 | 132_007 | 132_008 | 132_012 | 132_018 | 132_068 => Self::Permanent,
+            134_011 | 134_100 | 137_000 | 138_000..=138_025 => Self::Permanent,
             _ => match error.http {
                 429 => Self::Throughput,
                 401 => Self::Token,
@@ -65,6 +118,17 @@ impl ErrorClass {
             },
         }
     }
+}
+
+/// How far a used-up quota reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Breadth {
+    /// This channel alone.
+    Channel,
+    /// All channels of its WhatsApp Business Account.
+    Account,
+    /// All channels of its app.
+    App,
 }
 
 /// One plain sentence on a Cloud API error code: what happened, and what you can do. `None` for a code of which nothing
@@ -109,6 +173,7 @@ pub fn hint(code: i64) -> Option<&'static str> {
              and contact them in another way."
         }
         131_030 => "Yours is a test number: add the recipient to its list of allowed numbers first.",
+        131_036 => "What the message refers to is not at hand at the moment: send it again in an hour.",
         131_037 => "The display name of your number isn't approved yet: have it approved before you send.",
         131_041 => "There is no such group, or you are not in it: check the group's id.",
         131_042 => {
@@ -177,6 +242,8 @@ pub fn hint(code: i64) -> Option<&'static str> {
         134_011 => {
             "You have to accept the terms of WhatsApp payments first: do so in the account's settings."
         }
+        134_101 => "The template is new on this way of sending: wait ten minutes before you use it.",
+        134_102 => "The template can't be used on this way of sending: use another, or the ordinary way.",
         135_000 => {
             "WhatsApp can't make sense of the message: check each of its fields against Meta's description."
         }
@@ -188,39 +255,4 @@ pub fn hint(code: i64) -> Option<&'static str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_decide_before_the_status_does() {
-        for (http, code, subcode, class) in [
-            (400, 130_429, None, ErrorClass::Throughput),
-            (400, 131_056, None, ErrorClass::Pair),
-            (500, 131_000, None, ErrorClass::Transient),
-            (400, 80_007, None, ErrorClass::Quota),
-            (401, 190, None, ErrorClass::Token),
-            (500, 3, None, ErrorClass::Account),
-            (400, 100, Some(33), ErrorClass::Account),
-            (400, 100, None, ErrorClass::Permanent),
-            (400, 131_047, None, ErrorClass::Permanent),
-            (400, 999_999, None, ErrorClass::Permanent),
-            (429, 999_999, None, ErrorClass::Throughput),
-            (503, 999_999, None, ErrorClass::Transient),
-        ] {
-            let error = ProviderError { http, code, subcode, message: String::new() };
-            assert_eq!(ErrorClass::of_cloud_api(&error), class, "{http} {code}");
-        }
-    }
-
-    #[test]
-    fn a_hint_is_one_sentence_and_unknown_codes_have_none() {
-        let codes = (0..3_000).chain(80_000..81_000).chain(130_000..140_000).chain([2_494_100, 2_593_109]);
-        let hints: Vec<&str> = codes.filter_map(hint).collect();
-        assert!(hints.len() > 60);
-        for hint in hints {
-            assert!(hint.ends_with('.') && !hint.contains(". ") && !hint.contains("  "), "{hint}");
-        }
-        assert_eq!(hint(999_999), None);
-        assert_eq!(hint(-1), None);
-    }
-}
+mod tests;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::{CommandId, Event, MessageState, Sighting, Wamid};
+use crate::{CommandId, Event, MessageState, Reach, Sighting, Wamid};
 
 /// One leaf of a webhook: the event that tells it, and what it does to the picture of its conversation.
 #[derive(Clone, Debug)]
@@ -17,12 +17,14 @@ pub struct Leaf {
     pub touch: Option<Touch>,
     /// The command that the leaf proves to have been accepted.
     pub settles: Option<Settles>,
+    /// What it says of whether its user can be written to.
+    pub reach: Option<Reach>,
 }
 
 impl Leaf {
     /// A leaf that tells its event, and does nothing else.
     pub fn of_event(event: Event) -> Self {
-        Self { event, sighting: None, touch: None, settles: None }
+        Self { event, sighting: None, touch: None, settles: None, reach: None }
     }
 }
 

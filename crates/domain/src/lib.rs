@@ -11,18 +11,21 @@ mod identity;
 mod ids;
 mod lane;
 mod leaf;
+mod reach;
 mod recipient;
 mod status;
+pub mod window;
 
 pub use alias::{Alias, Sighting};
 pub use callback::Callback;
 pub use command::{Command, CommandFields, CommandState, InvalidCommand, WindowPolicy};
 pub use event::{Event, EventType};
-pub use failure::{ErrorClass, ProviderError, hint};
+pub use failure::{Breadth, ErrorClass, ProviderError, hint};
 pub use identity::{AliasChange, Changes, Directory, Place, Profile};
 pub use ids::{AppId, ChannelId, CommandId, ConversationId, EndpointId, EventId, InvalidId, TenantId, Wamid};
 pub use lane::Lane;
 pub use leaf::{Direction, Leaf, Settles, Touch};
+pub use reach::Reach;
 pub use recipient::Recipient;
 pub use status::MessageState;
 

@@ -140,7 +140,7 @@ async fn commands_go_back_to_their_lane_under_their_own_id() {
         assert_eq!((replayed.subject.as_str(), replayed.command.unwrap().as_str()), (LANE, id));
     }
     let lane = SendSubject::parse(LANE).unwrap();
-    let queued = SendQueue::new(world.bus.clone()).read(&lane, 1, 10).await.unwrap().messages;
+    let queued = SendQueue::new(world.bus.clone()).read(&lane, 1, 10, 0).await.unwrap().messages;
     assert_eq!(queued[0].payload, r#"{"id":"inv-1"}"#);
     assert_eq!(queued[1].message_id(), Some("inv-2"));
     assert!(queued.iter().all(|message| Encoding::of(Some(&message.headers)) == Encoding::Json));
@@ -229,6 +229,7 @@ async fn a_command_that_has_not_ended_yet_is_not_replayed() {
         at: Timestamp::now(),
         settlement: Settlement::Failed("refused".into()),
         event: Some(event(EventType::CommandFailed)),
+        reach: None,
     };
     world.store.settle(&[outcome]).await.unwrap();
     assert!(world.replays.replay(&letters).await[0].is_ok());

@@ -1,8 +1,10 @@
 //! Meta's Cloud API: the JSON and the HTTP of sending, known nowhere else.
 
 mod answer;
+mod number;
 mod request;
 mod stamp;
+mod usage;
 
 use std::time::Duration;
 
@@ -15,6 +17,7 @@ pub use answer::{Called, Taken};
 pub use request::message_body;
 pub use stamp::{Fence, WriteStamp, Written};
 use stamp::{StampedBody, boot_time};
+pub use usage::Usage;
 
 /// One pooled client for every channel of a process.
 #[derive(Clone, Debug)]
@@ -69,10 +72,8 @@ impl CloudApi {
     }
 
     /// Sends one message, as [`message_body`] wrote it, from `phone_number_id`. `stamp` tells afterwards when the
-    /// request left; `fence` is asked right before it does.
-    ///
-    /// # Errors
-    /// Says whether the message may have been sent, and what the provider said.
+    /// request left; `fence` is asked right before it does. Says whether the message may have been sent, what the
+    /// provider said, and how much of its quotas is used up.
     pub async fn send(
         &self,
         phone_number_id: &str,
@@ -80,19 +81,26 @@ impl CloudApi {
         body: Bytes,
         stamp: WriteStamp,
         fence: Fence,
+    ) -> (Result<Taken, SendError>, Usage) {
+        let mut usage = Usage::default();
+        let result = self.try_send(phone_number_id, token, body, (stamp, fence), &mut usage).await;
+        (result, usage)
+    }
+
+    async fn try_send(
+        &self,
+        phone_number_id: &str,
+        token: &SecretString,
+        body: Bytes,
+        (stamp, fence): (WriteStamp, Fence),
+        usage: &mut Usage,
     ) -> Result<Taken, SendError> {
-        let Ok(mut authorization) = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret()))
-        else {
+        let Some(authorization) = bearer(token) else {
             stamp.void();
-            let error = ProviderError {
-                http: 0,
-                code: 190,
-                subcode: None,
-                message: "the token is not a token".into(),
-            };
+            let message = "the token is not a token".into();
+            let error = ProviderError { http: 0, code: 190, subcode: None, message };
             return Err(SendError::Refused { error, class: ErrorClass::Token, retry_after: None });
         };
-        authorization.set_sensitive(true);
         let request = self
             .http
             .post(format!("{}/{phone_number_id}/messages", self.base))
@@ -110,9 +118,16 @@ impl CloudApi {
         stamp.void();
         let status = response.status();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
+        *usage = Usage::of(response.headers());
         let answer = read(response).await;
         answer::understand(status, answer.as_deref(), retry_after)
     }
+}
+
+fn bearer(token: &SecretString) -> Option<HeaderValue> {
+    let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).ok()?;
+    authorization.set_sensitive(true);
+    Some(authorization)
 }
 
 fn seconds(value: &HeaderValue) -> Option<Duration> {

@@ -121,6 +121,12 @@ impl Found {
         }
     }
 
+    /// Whether it is a message, of whatever type, that the number received just now: one that counts in its rate.
+    /// Echoes, calls and what is from before the number was connected do not.
+    pub fn is_received(&self) -> bool {
+        self.list == List::Messages
+    }
+
     /// Whose leaf it is, as far as the leaf knows.
     pub fn address(&self) -> Address<'_> {
         Address {

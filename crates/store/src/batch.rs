@@ -1,14 +1,14 @@
 //! What a batch may tell, and what each event does, before the database was asked anything.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use staffetta_domain::{Alias, CommandId, Event, Leaf, Object, Sighting, TenantId, Touch, Wamid};
+use staffetta_domain::{Alias, CommandId, Event, Leaf, Object, Reach, Sighting, TenantId, Touch, Wamid};
 
 use crate::moment::Moment;
-use crate::rows::storable;
+use crate::rows::{alias_key, storable};
 use crate::types::{Claim, Outcome, Settlement};
 
 /// A command's tenant and id.
@@ -26,6 +26,8 @@ pub(crate) struct Item<'a> {
     /// Whether the sighting may make a conversation, or teach a name.
     pub(crate) teaches: bool,
     pub(crate) effect: Option<Effect<'a>>,
+    /// What it says of whether its user can be written to.
+    pub(crate) reach: Option<&'a Reach>,
     /// The event's data as JSON: written before the transaction begins, while nobody waits for it.
     pub(crate) text: Arc<str>,
 }
@@ -47,6 +49,19 @@ impl<'a> Effect<'a> {
         match self {
             Self::Touch(touch) => touch.wamid(),
             Self::Accepted { wamid, .. } => wamid,
+        }
+    }
+
+    /// When it happened, if the provider has named a time.
+    pub(crate) fn named_at(self) -> Option<Timestamp> {
+        match self {
+            Self::Touch(
+                Touch::Brought { at, .. }
+                | Touch::Moved { at, .. }
+                | Touch::Edited { at, .. }
+                | Touch::Withdrawn { at, .. },
+            ) => Some(*at),
+            Self::Accepted { at, timed, .. } => timed.then_some(at),
         }
     }
 }
@@ -79,15 +94,33 @@ pub(crate) struct Facts {
     pub(crate) user: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) callback_data: Option<String>,
+    /// The template's name, if it is one and somebody asked.
+    pub(crate) template: Option<String>,
 }
 
 /// By tenant and id.
-pub(crate) type CommandFacts = HashMap<(String, String), Facts>;
+#[derive(Default)]
+pub(crate) struct CommandFacts(HashMap<String, HashMap<String, Facts>>);
+
+impl CommandFacts {
+    fn get(&self, (tenant, id): CommandKey<'_>) -> Option<&Facts> {
+        self.0.get(tenant)?.get(id)
+    }
+}
+
+impl FromIterator<((String, String), Facts)> for CommandFacts {
+    fn from_iter<I: IntoIterator<Item = ((String, String), Facts)>>(entries: I) -> Self {
+        let mut facts = Self::default();
+        for ((tenant, id), known) in entries {
+            facts.0.entry(tenant).or_default().insert(id, known);
+        }
+        facts
+    }
+}
 
 /// The facts of an item's command.
 pub(crate) fn facts_of<'f>(facts: &'f CommandFacts, item: &Item<'_>) -> Option<&'f Facts> {
-    let (tenant, id) = item.command_key()?;
-    facts.get(&(tenant.to_owned(), id.to_owned()))
+    facts.get(item.command_key()?)
 }
 
 /// A command that a status proves to have been accepted.
@@ -129,6 +162,7 @@ impl<'a> Recording<'a> {
                         sighting: sighting.clone(),
                         teaches: true,
                         effect: wamid.map(|wamid| Effect::Accepted { wamid, at, timed: true }),
+                        reach: None,
                         text: text_of(&settles.accepted.data),
                     });
                 }
@@ -145,6 +179,7 @@ impl<'a> Recording<'a> {
                     sighting,
                     teaches: true,
                     effect: leaf.touch.as_ref().map(Effect::Touch),
+                    reach: leaf.reach.as_ref(),
                     text: text_of(&leaf.event.data),
                 });
             }
@@ -152,10 +187,16 @@ impl<'a> Recording<'a> {
         Self { items, proofs: proofs.into_values().collect() }
     }
 
-    /// The commands that the leaves name, in order, each once.
-    pub(crate) fn commands(&self) -> Vec<CommandKey<'a>> {
-        let keys: BTreeSet<_> = self.items.iter().filter_map(Item::command_key).collect();
-        keys.into_iter().collect()
+    /// The commands that the leaves name, in order, each once; and of each whether the name of its template, if it is
+    /// one, is wanted.
+    pub(crate) fn commands(&self) -> Vec<(CommandKey<'a>, bool)> {
+        let mut commands = BTreeMap::new();
+        for item in &self.items {
+            let Some(key) = item.command_key() else { continue };
+            let is_refused = matches!(item.reach, Some(Reach::Refused { template: None, .. }));
+            *commands.entry(key).or_default() |= is_refused;
+        }
+        commands.into_iter().collect()
     }
 }
 
@@ -181,6 +222,8 @@ pub(crate) fn informed<'a>(items: &[Item<'a>], facts: &CommandFacts) -> Vec<Item
 pub(crate) struct ClaimRow<'a> {
     pub(crate) claim: &'a Claim,
     pub(crate) user: Cow<'a, str>,
+    /// The user's name among all those that are known.
+    pub(crate) alias: Option<String>,
     pub(crate) kind: Cow<'a, str>,
     pub(crate) content: Cow<'a, str>,
     pub(crate) callback_data: Option<Cow<'a, str>>,
@@ -205,6 +248,7 @@ impl<'a> Claiming<'a> {
                 ClaimRow {
                     claim,
                     user: storable(&claim.user),
+                    alias: Alias::of_user(&claim.user).as_ref().map(alias_key),
                     kind: storable(&claim.kind),
                     content: storable(&claim.content),
                     callback_data: claim.callback_data.as_deref().map(storable),
@@ -224,7 +268,7 @@ pub(crate) struct OutcomeRow<'a> {
 }
 
 impl OutcomeRow<'_> {
-    /// The try does not count.
+    /// Whether the try does not count.
     pub(crate) fn postponed(&self) -> bool {
         matches!(self.outcome.settlement, Settlement::Postponed(_))
     }
@@ -261,12 +305,14 @@ impl<'a> Settling<'a> {
                     let names = [outcome.user.as_deref(), outcome.called.as_deref()];
                     let sighting = sighting_of(names, outcome.at);
                     Item {
-                        teaches: accepted.is_some(),
+                        // Of somebody who can't be reached, that is to be known before the next command leaves.
+                        teaches: accepted.is_some() || outcome.reach.is_some(),
                         effect: accepted.map(|wamid| Effect::Accepted {
                             wamid,
                             at: outcome.at,
                             timed: false,
                         }),
+                        reach: outcome.reach.as_ref(),
                         ..command_item(event, &outcome.id, sighting)
                     }
                 }));
@@ -291,8 +337,14 @@ fn command_item<'a>(event: &'a Event, id: &'a CommandId, sighting: Sighting) -> 
         sighting: Some(Cow::Owned(sighting)),
         teaches: false,
         effect: None,
+        reach: None,
         text: text_of(&event.data),
     }
+}
+
+/// The event of a command that is taken back: the database knows its user, if anybody does.
+pub(crate) fn cancelled_item<'a>(event: &'a Event, id: &'a CommandId) -> Item<'a> {
+    command_item(event, id, sighting_of([None, None], event.time))
 }
 
 fn sighting_of(names: [Option<&str>; 2], at: Timestamp) -> Sighting {

@@ -5,6 +5,7 @@
 
 mod batch;
 mod error;
+mod holds;
 mod moment;
 mod plan;
 mod postgres;
@@ -12,6 +13,8 @@ mod reading;
 mod records;
 mod retention;
 mod rows;
+mod schedule;
+mod sends;
 mod sqlite;
 mod types;
 
@@ -29,8 +32,8 @@ pub use crate::reading::{
 pub use crate::retention::Pruned;
 use crate::sqlite::Sqlite;
 pub use crate::types::{
-    Announcement, Claim, Claimed, CommandRecord, NewCommand, OutboxPlace, Outcome, Settlement, StoreError,
-    StoreOptions,
+    Announcement, Cancelled, ChannelHold, Claim, Claimed, CommandRecord, NewCommand, OutboxPlace, Outcome,
+    RecentSend, Refused, Scheduled, Settlement, Standing, StoreError, StoreOptions,
 };
 
 /// Longest wait for the schema to be brought up to date, other processes that do the same included.

@@ -11,12 +11,12 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use sqlx::FromRow;
 use staffetta_domain::{
-    Alias, Changes, ConversationId, Direction, Directory, MessageState, Place, Profile, Touch,
+    Alias, Changes, ConversationId, Direction, Directory, MessageState, Place, Profile, Reach, Touch,
 };
 
-use crate::batch::{CommandFacts, Effect, Item, facts_of, text_of};
+use crate::batch::{CommandFacts, Effect, Facts, Item, facts_of, text_of};
 use crate::moment::Moment;
-use crate::rows::{ConversationRow, EventRow, MessageRow, Naming, Turn, storable};
+use crate::rows::{ConversationRow, EventRow, MessageRow, Naming, Refusal, Turn, alias_key, storable};
 use crate::types::Announcement;
 
 /// A tenant and its channel: a channel that goes to another tenant takes nothing along.
@@ -44,7 +44,7 @@ impl<'a> Questions<'a> {
             events.insert(item.event.id.as_str());
             if let Some(sighting) = &item.sighting {
                 let aliases = sighting.aliases.iter().chain(&sighting.former);
-                names.extend(aliases.map(|alias| (channel, key(alias))));
+                names.extend(aliases.map(|alias| (channel, alias_key(alias))));
             }
             if let Some(effect) = item.effect {
                 messages.insert((channel, storable(effect.wamid().as_str())));
@@ -69,18 +69,13 @@ pub(crate) fn concerned<'a>(items: &[Item<'a>], known: &Known) -> Vec<(Home<'a>,
         let phone = row.phone.as_deref().map(|phone| Alias::Phone(phone.into()));
         let user = row.user_id.as_deref().map(|user| Alias::User(user.into()));
         for alias in [phone, user].iter().flatten() {
-            names.extend(channels.iter().map(|channel| (*channel, key(alias))));
+            names.extend(channels.iter().map(|channel| (*channel, alias_key(alias))));
         }
     }
     let asked = |(home, alias): &(Home<'a>, String)| {
         known.names.iter().any(|row| row.home() == *home && row.alias == *alias)
     };
     names.into_iter().filter(|name| !asked(name)).collect()
-}
-
-/// An alias as the databases keep it.
-fn key(alias: &Alias) -> String {
-    storable(&alias.key()).into_owned()
 }
 
 /// What is known of an alias. Conversations that went into another one are given as that one.
@@ -239,7 +234,30 @@ impl<'a> Plan<'a> {
 
     /// The conversations to make, in order: what [`made`](Self::made) takes.
     pub(crate) fn new_conversations(&self) -> Vec<NewConversation<'a>> {
-        self.created().into_iter().map(|spot| self.new_conversation(spot)).collect()
+        let created = self.created();
+        if created.is_empty() {
+            return Vec::new();
+        }
+        let mut first_at: HashMap<Spot<'a>, Timestamp> = HashMap::with_capacity(created.len());
+        for (item, spot) in &self.items {
+            if let (Some(spot), Some(sighting)) = (spot, &item.sighting) {
+                let first = first_at.entry(*spot).or_insert(sighting.at);
+                *first = sighting.at.min(*first);
+            }
+        }
+        let of_channel = |(channel, changes): (&Home<'a>, &'_ Changes)| {
+            let channel = *channel;
+            let profiles = changes.profiles.iter();
+            profiles.map(|(place, profile)| ((channel, *place), profile.clone())).collect::<Vec<_>>()
+        };
+        let mut profiles: HashMap<Spot<'a>, Profile> = self.changes.iter().flat_map(of_channel).collect();
+        let new = |spot: Spot<'a>| NewConversation {
+            tenant: spot.0.0,
+            channel: spot.0.1,
+            profile: profiles.remove(&spot).unwrap_or_default(),
+            at: first_at.get(&spot).copied().unwrap_or_else(Timestamp::now).into(),
+        };
+        created.into_iter().map(new).collect()
     }
 
     fn created(&self) -> Vec<Spot<'a>> {
@@ -248,21 +266,6 @@ impl<'a> Plan<'a> {
             changes.created.clone().into_iter().map(move |number| (channel, Place::New(number)))
         };
         self.changes.iter().flat_map(of_channel).collect()
-    }
-
-    fn new_conversation(&self, spot: Spot<'a>) -> NewConversation<'a> {
-        let its = || self.items.iter().filter(|(_, place)| *place == Some(spot)).map(|(item, _)| item);
-        let first_at = its().filter_map(|item| Some(item.sighting.as_ref()?.at)).min();
-        let profiles = &self.changes[&spot.0].profiles;
-        NewConversation {
-            tenant: spot.0.0,
-            channel: spot.0.1,
-            profile: profiles
-                .iter()
-                .find(|(place, _)| *place == spot.1)
-                .map_or_else(Profile::default, |p| p.1.clone()),
-            at: first_at.unwrap_or_else(Timestamp::now).into(),
-        }
     }
 
     /// Takes in the numbers of the conversations that were made.
@@ -286,7 +289,7 @@ impl<'a> Plan<'a> {
                 let owner = |owner: Option<(Place, Timestamp)>| {
                     owner.map(|(place, at)| (self.number_of(*channel, place), Moment::from(at)))
                 };
-                let name = (channel.0.to_owned(), channel.1.to_owned(), key(&change.alias));
+                let name = (channel.0.to_owned(), channel.1.to_owned(), alias_key(&change.alias));
                 let is_new = !self.names.contains(&name);
                 let (current, former) = (owner(change.current), owner(change.former));
                 names.push(NewName {
@@ -336,13 +339,14 @@ impl<'a> Plan<'a> {
     /// Numbers the events: `seqs` are at least as many as there were items.
     pub(crate) fn number<'p>(&'p self, seqs: &[i64], facts: &'p CommandFacts) -> Writes<'p> {
         let mut writes = Writes::default();
-        let mut sequences = self.held.clone();
+        let mut sequences: HashMap<i64, i64> = HashMap::with_capacity(self.items.len());
         let mut merged = self.tales();
         for ((item, spot), seq) in self.items.iter().zip(seqs) {
             let seq = *seq;
             let conversation = spot.map(|(channel, place)| self.number_of(channel, place));
             let turn = conversation.map(|conversation| {
-                let sequence = sequences.entry(conversation).or_default();
+                let last = || self.held.get(&conversation).copied().unwrap_or_default();
+                let sequence = sequences.entry(conversation).or_insert_with(last);
                 *sequence += 1;
                 Turn { conversation, sequence: *sequence }
             });
@@ -369,6 +373,7 @@ impl<'a> Plan<'a> {
             }
             if let Some(turn) = turn {
                 writes.speak(item, turn, seq);
+                writes.rule(item, facts, turn);
             }
         }
         writes
@@ -409,7 +414,7 @@ fn directories<'a>(
         let Some(sighting) = &item.sighting else { continue };
         directories.entry(channel).or_insert_with(Directory::new);
         for alias in sighting.aliases.iter().chain(&sighting.former) {
-            asked.insert((channel, key(alias)), alias.clone());
+            asked.insert((channel, alias_key(alias)), alias.clone());
         }
     }
     for row in names {
@@ -538,6 +543,25 @@ impl<'p> Writes<'p> {
         if is_named && row.named.as_ref().is_none_or(|before| before.at <= at) {
             let (name, username) = (sighting.name.as_deref(), sighting.username.as_deref());
             row.named = Some(Naming { at, name: name.map(storable), username: username.map(storable) });
+        }
+    }
+
+    /// Keeps what the event says of whether the conversation's user can be written to.
+    fn rule(&mut self, item: &'p Item<'_>, facts: Option<&'p Facts>, turn: Turn) {
+        let Some(reach) = item.reach else { return };
+        let row = self.conversations.entry(turn.conversation).or_default();
+        let at = item.effect.and_then(Effect::named_at).unwrap_or(item.event.time);
+        let (place, code, template) = match reach {
+            Reach::Agreed => (&mut row.muted, None, None),
+            Reach::Refused { code, template } => {
+                let place = if Reach::is_marketing(*code) { &mut row.muted } else { &mut row.held };
+                let known = || facts.and_then(|facts| facts.template.as_deref());
+                (place, Some(*code), template.as_deref().or_else(known))
+            }
+        };
+        let at = Moment::from(at);
+        if place.as_ref().is_none_or(|before| before.at < at) {
+            *place = Some(Refusal { at, code, template: template.map(storable) });
         }
     }
 

@@ -9,9 +9,12 @@
 
 mod columns;
 mod dispatch;
+mod holds;
 pub(crate) mod reading;
 mod record;
 mod retention;
+mod schedule;
+pub(crate) mod sends;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,8 +24,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _, Transaction};
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions as _, Connection as _, Transaction};
 use staffetta_domain::{CommandId, TenantId};
 use tokio::time::timeout;
 
@@ -44,7 +48,7 @@ const MOST_RACES: usize = 50;
 
 /// Ends a transaction: with what its steps gave, or with nothing if others were in its way and it must start again.
 async fn end<T>(
-    transaction: Transaction<'static, sqlx::Postgres>,
+    transaction: Transaction<'_, sqlx::Postgres>,
     steps: Result<T, Abort>,
 ) -> Result<Option<T>, StoreError> {
     match steps {
@@ -60,12 +64,29 @@ async fn end<T>(
     }
 }
 
-/// Whether no transaction is open. When its start is given up before PostgreSQL has answered, the driver does not know
-/// of it: all that the connection did later would be part of it, and never be committed.
-async fn is_at_rest(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    // Not prepared: only then both are the moment at which the statement came, unless a transaction began before it.
-    let row = connection.fetch_one(sqlx::raw_sql("SELECT now() = statement_timestamp()")).await?;
-    row.try_get(0)
+/// A connection for one transaction. When its start is given up before PostgreSQL has answered, the driver does not know
+/// of it: all that the connection did later would be part of it, and never be committed. Such a one does not go back
+/// to the pool.
+struct Lease {
+    connection: PoolConnection<sqlx::Postgres>,
+    is_starting: bool,
+}
+
+impl Lease {
+    async fn begin(&mut self) -> Result<Transaction<'_, sqlx::Postgres>, StoreError> {
+        self.is_starting = true;
+        let transaction = self.connection.begin().await?;
+        self.is_starting = false;
+        Ok(transaction)
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if self.is_starting {
+            self.connection.close_on_drop();
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +109,7 @@ impl Postgres {
                 ("enable_hashjoin", "off"),
                 ("enable_mergejoin", "off"),
                 ("jit", "off"),
+                ("plan_cache_mode", "force_generic_plan"),
             ])
             .disable_statement_logging();
         let limit = options.timeout;
@@ -108,7 +130,7 @@ impl Postgres {
             .after_release(move |connection, _| {
                 Box::pin(async move {
                     let silent = |_| sqlx::Error::Io(io::ErrorKind::TimedOut.into());
-                    timeout(limit, is_at_rest(connection)).await.map_err(silent)?
+                    timeout(limit, connection.ping()).await.map_err(silent)?.map(|()| true)
                 })
             })
             .connect_with(connect)
@@ -139,8 +161,8 @@ impl Postgres {
         self.pool.close().await;
     }
 
-    async fn begin(&self) -> Result<Transaction<'static, sqlx::Postgres>, StoreError> {
-        Ok(self.pool.begin().await?)
+    async fn lease(&self) -> Result<Lease, StoreError> {
+        Ok(Lease { connection: self.pool.acquire().await?, is_starting: false })
     }
 
     pub(crate) async fn announced(&self, places: &[OutboxPlace]) -> Result<(), StoreError> {

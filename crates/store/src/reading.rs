@@ -19,6 +19,15 @@ pub(crate) use self::search::{glob, number_range, regex};
 use crate::types::StoreError;
 use crate::{Backend, Store, ask, within};
 
+/// What a conversation `c` says of itself: columns of both databases.
+macro_rules! conversation {
+    () => {
+        "c.id, c.channel, c.phone, c.user_id, c.group_id, c.name, c.username, c.unread, c.wrote_at, c.last_at,
+         c.sequence, c.created_at"
+    };
+}
+pub(crate) use conversation;
+
 /// How long a user's message keeps the customer service window open.
 const WINDOW: SignedDuration = SignedDuration::from_hours(24);
 

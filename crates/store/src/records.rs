@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use serde_json::Value;
 use sqlx::FromRow;
 use staffetta_domain::{
     CommandId, CommandState, ConversationId, Event, EventId, EventType, MessageState, TenantId,
@@ -10,7 +11,7 @@ use staffetta_domain::{
 use crate::batch::{CommandFacts, Facts};
 use crate::moment::Moment;
 use crate::rows::{Turn, complete};
-use crate::types::{Announcement, Claim, Claimed, CommandRecord, OutboxPlace, StoreError};
+use crate::types::{Announcement, Claim, Claimed, CommandRecord, OutboxPlace, Refused, Standing, StoreError};
 
 /// What is known of a command that is named.
 #[derive(FromRow)]
@@ -21,13 +22,23 @@ pub(crate) struct CommandFactsRow {
     kind: Option<String>,
     callback_data: Option<String>,
     moved: bool,
+    /// The message of a template whose name is wanted, as JSON.
+    #[sqlx(default)]
+    template: Option<String>,
+}
+
+/// A template's name.
+fn name_of(template: &str) -> Option<String> {
+    let template: Value = serde_json::from_str(template).ok()?;
+    template.get("name")?.as_str().map(str::to_owned)
 }
 
 /// The same, by key.
 pub(crate) fn facts(rows: Vec<CommandFactsRow>) -> CommandFacts {
     let entry = |row: CommandFactsRow| {
-        let CommandFactsRow { tenant, id, user_key, kind, callback_data, moved } = row;
-        ((tenant, id), Facts { moved, user: user_key, kind, callback_data })
+        let CommandFactsRow { tenant, id, user_key, kind, callback_data, moved, template } = row;
+        let template = template.as_deref().and_then(name_of);
+        ((tenant, id), Facts { moved, user: user_key, kind, callback_data, template })
     };
     rows.into_iter().map(entry).collect()
 }
@@ -133,13 +144,46 @@ pub(crate) struct ClaimedRow {
     pub(crate) attempt: i32,
     pub(crate) since: Moment,
     pub(crate) moved: bool,
+    pub(crate) perhaps_sent: bool,
     pub(crate) user_key: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) callback_data: Option<String>,
 }
 
+/// How a channel and a user stand with each other.
+#[derive(FromRow)]
+pub(crate) struct StandingRow {
+    wrote_at: Option<Moment>,
+    held_code: Option<i64>,
+    held_at: Option<Moment>,
+    held_template: Option<String>,
+    muted_code: Option<i64>,
+    muted_at: Option<Moment>,
+    muted_template: Option<String>,
+}
+
+impl From<StandingRow> for Standing {
+    fn from(row: StandingRow) -> Self {
+        let refused = |code: Option<i64>, at: Option<Moment>, template| {
+            code.zip(at).map(|(code, at)| Refused { code, at: at.into(), template })
+        };
+        Self {
+            wrote: row.wrote_at.map(Into::into),
+            held: refused(row.held_code, row.held_at, row.held_template),
+            muted: refused(row.muted_code, row.muted_at, row.muted_template),
+        }
+    }
+}
+
+/// What is known of the users of commands, by tenant and command.
+pub(crate) type Standings = HashMap<(String, String), Standing>;
+
 /// The answers to `claims`, in their order: the first claim of a command gets the row's, the others what it found.
-pub(crate) fn answers(claims: &[Claim], rows: &[ClaimedRow]) -> Result<Vec<Claimed>, StoreError> {
+pub(crate) fn answers(
+    claims: &[Claim],
+    rows: &[ClaimedRow],
+    mut standings: Standings,
+) -> Result<Vec<Claimed>, StoreError> {
     let corrupt = || StoreError::Corrupt("a command");
     let rows: HashMap<_, _> = rows.iter().map(|row| ((row.tenant.as_str(), row.id.as_str()), row)).collect();
     let mut answered = HashSet::with_capacity(rows.len());
@@ -152,7 +196,10 @@ pub(crate) fn answers(claims: &[Claim], rows: &[ClaimedRow]) -> Result<Vec<Claim
         }
         let attempt = u32::try_from(row.attempt).map_err(|_| corrupt())?;
         Ok(match state {
-            CommandState::Sending => Claimed::Granted { attempt },
+            CommandState::Sending => {
+                let user = standings.remove(&(row.tenant.clone(), row.id.clone())).unwrap_or_default();
+                Claimed::Granted { attempt, perhaps_sent: row.perhaps_sent, user }
+            }
             CommandState::InDoubt => Claimed::InDoubt { attempt, since: row.since.into() },
             state => Claimed::Known(state),
         })
@@ -168,6 +215,7 @@ pub(crate) fn doubts(rows: &[ClaimedRow]) -> CommandFacts {
             user: row.user_key.clone(),
             kind: row.kind.clone(),
             callback_data: row.callback_data.clone(),
+            template: None,
         };
         ((row.tenant.clone(), row.id.clone()), facts)
     };

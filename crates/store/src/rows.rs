@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
-use staffetta_domain::{ConversationId, Direction, Event, MessageState, Object};
+use staffetta_domain::{Alias, ConversationId, Direction, Event, MessageState, Object};
 
 use crate::moment::Moment;
 use crate::types::{Announcement, OutboxPlace};
@@ -15,6 +15,11 @@ use crate::types::{Announcement, OutboxPlace};
 /// Text that both databases can hold.
 pub(crate) fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { text.replace('\0', "\u{fffd}").into() } else { text.into() }
+}
+
+/// An alias as both databases keep it.
+pub(crate) fn alias_key(alias: &Alias) -> String {
+    storable(&alias.key()).into_owned()
 }
 
 /// An event's place in its conversation.
@@ -130,6 +135,22 @@ pub(crate) struct ConversationRow<'a> {
     pub(crate) wrote_at: Option<Moment>,
     pub(crate) last: Option<(Moment, i64, Cow<'a, str>)>,
     pub(crate) named: Option<Naming<'a>>,
+    pub(crate) held: Option<Refusal<'a>>,
+    pub(crate) muted: Option<Refusal<'a>>,
+}
+
+impl ConversationRow<'_> {
+    /// Whether the events say anything of whether the user can be written to.
+    pub(crate) fn rules(&self) -> bool {
+        self.held.is_some() || self.muted.is_some()
+    }
+}
+
+/// That the user can't be written to; without a code, that the user can be again.
+pub(crate) struct Refusal<'a> {
+    pub(crate) at: Moment,
+    pub(crate) code: Option<i64>,
+    pub(crate) template: Option<Cow<'a, str>>,
 }
 
 /// What the user was called, and when.

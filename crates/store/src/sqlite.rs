@@ -1,9 +1,12 @@
 //! SQLite: one writer, a few readers, and a transaction for each batch.
 
 mod dispatch;
+mod holds;
 pub(crate) mod reading;
 mod record;
 mod retention;
+mod schedule;
+pub(crate) mod sends;
 mod tell;
 
 use std::collections::BTreeSet;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use staffetta_domain::{
-    ChannelId, CommandId, CommandState, ConversationId, Event, Lane, MessageState, TenantId, Wamid,
+    ChannelId, CommandId, CommandState, ConversationId, Event, Lane, MessageState, Reach, TenantId, Wamid,
 };
 
 /// How to reach the database.
@@ -105,6 +105,10 @@ pub enum Claimed {
     Granted {
         /// Which try.
         attempt: u32,
+        /// Whether an earlier try may have been sent: it was in doubt, and nothing has settled it.
+        perhaps_sent: bool,
+        /// What is known of its recipient.
+        user: Standing,
     },
     /// Don't send it: another copy of the command is being sent, or was, or the command ended otherwise.
     Known(CommandState),
@@ -115,6 +119,105 @@ pub enum Claimed {
         /// When that try was claimed.
         since: Timestamp,
     },
+}
+
+/// How a channel and a user stand with each other.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// When the user last wrote or called, by the provider's time; `None` if never.
+    pub wrote: Option<Timestamp>,
+    /// The last refusal that concerns every message to the user.
+    pub held: Option<Refused>,
+    /// The last refusal that concerns marketing messages, unless the user has agreed to them since.
+    pub muted: Option<Refused>,
+}
+
+/// A refusal that lies with the user: see [`Reach`](staffetta_domain::Reach).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The Cloud API's code.
+    pub code: i64,
+    /// When it came: by the provider's time if that is known, by ours otherwise.
+    pub at: Timestamp,
+    /// The template that was refused, if it was one and its name is known.
+    pub template: Option<String>,
+}
+
+/// A message that left for one user lately.
+#[derive(Clone)]
+pub struct RecentSend {
+    /// The user's phone number, digits alone, if it is known.
+    pub phone: Option<String>,
+    /// The user's business-scoped id, if it is known.
+    pub user: Option<String>,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl fmt::Debug for RecentSend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecentSend").field("at", &self.at).finish_non_exhaustive()
+    }
+}
+
+/// Why a channel has stopped sending, until somebody acts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChannelHold {
+    /// Whose channel it is.
+    pub tenant: TenantId,
+    /// The channel.
+    pub channel: ChannelId,
+    /// The class of the refusal, as `token`.
+    pub class: String,
+    /// The provider's code.
+    pub code: i64,
+    /// The provider's words, without personal data.
+    pub reason: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+/// A command that is to be put on SEND at a later time.
+#[derive(Clone)]
+pub struct Scheduled {
+    /// Whose command it is.
+    pub tenant: TenantId,
+    /// From which channel.
+    pub channel: ChannelId,
+    /// The tenant's idempotency key.
+    pub id: CommandId,
+    /// How urgent it is.
+    pub lane: Lane,
+    /// The recipient's number or business-scoped id.
+    pub user: String,
+    /// The tenant's own text.
+    pub callback_data: Option<String>,
+    /// When it is to be sent.
+    pub due: Timestamp,
+    /// The command as it was published.
+    pub payload: Vec<u8>,
+    /// The headers that it was published with: names and values, in order.
+    pub headers: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Scheduled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scheduled")
+            .field("tenant", &self.tenant)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What became of the wish to take a command back.
+#[derive(Clone, Debug)]
+pub enum Cancelled {
+    /// It will not be sent; its `cancelled` event is to be told. Nothing to tell if it was cancelled before.
+    Done(Vec<Announcement>),
+    /// It has left, is about to, or has ended otherwise: nothing was done.
+    TooLate(CommandState),
+    /// Nobody has seen such a command.
+    Unknown,
 }
 
 /// How a command's try, or the command, ended.
@@ -128,19 +231,23 @@ pub struct Outcome {
     pub lane: Lane,
     /// The command.
     pub id: CommandId,
-    /// Who says so. What an owner says that another one has followed does not count, but for an acceptance: that is a
-    /// fact, whoever learns of it.
+    /// Who says so. What an owner says that another one has followed does not count, but for facts: an acceptance,
+    /// whoever learns of it; and that nothing was sent, from whoever was granted the try, as long as the other one has
+    /// not been granted another.
     pub epoch: i64,
     /// The recipient's number or business-scoped id, if it could be read.
     pub user: Option<String>,
     /// What the provider calls the recipient, if it said: the number may be spelled otherwise.
     pub called: Option<String>,
-    /// Now.
+    /// Now. That nothing was sent does not count for a try that was claimed later than this.
     pub at: Timestamp,
     /// The new state.
     pub settlement: Settlement,
     /// The event to tell if the outcome takes effect: all but a retry have one.
     pub event: Option<Event>,
+    /// What the outcome says of whether its user can be written to. Kept if its event is told, of somebody who was
+    /// never reached too: then the event begins a conversation.
+    pub reach: Option<Reach>,
 }
 
 /// The state that an [`Outcome`] leads to.
@@ -148,7 +255,8 @@ pub struct Outcome {
 pub enum Settlement {
     /// The provider took it and named it.
     Accepted(Wamid),
-    /// Nothing was sent: it waits for another try. The text says why, without personal data. The try counts.
+    /// Nothing was sent, or nobody knows and it is sent again all the same: it waits for another try. The text says
+    /// why, without personal data. The try counts.
     Retry(String),
     /// Nothing was sent and it was not the command's fault: it waits, and the try does not count.
     Postponed(String),
@@ -201,7 +309,7 @@ impl fmt::Debug for Claim {
 }
 
 /// A command that was put on SEND over HTTP, so that it can be asked for before the dispatcher has seen it.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct NewCommand {
     /// Whose command it is.
     pub tenant: TenantId,
@@ -211,8 +319,21 @@ pub struct NewCommand {
     pub id: CommandId,
     /// How urgent it is.
     pub lane: Lane,
+    /// The recipient's number or business-scoped id.
+    pub user: String,
+    /// The tenant's own text.
+    pub callback_data: Option<String>,
     /// Now.
     pub at: Timestamp,
+}
+
+impl fmt::Debug for NewCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewCommand")
+            .field("tenant", &self.tenant)
+            .field("id", &self.id)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A command as the store knows it.

@@ -20,7 +20,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
 use staffetta_bus::{Bus, RegistryView};
-use staffetta_outbox::Replays;
+use staffetta_outbox::{Announcer, Replays};
 use staffetta_runtime::Health;
 use staffetta_runtime::config::ApiConfig;
 use staffetta_runtime::http::{Limits, serve};
@@ -49,6 +49,7 @@ struct App {
     registry: RegistryView,
     store: Store,
     replays: Replays,
+    announcer: Announcer,
     /// Room for bodies, in KiB.
     bodies: Arc<Semaphore>,
 }
@@ -73,7 +74,8 @@ impl Api {
         let limits = Limits { max_connections: config.max_connections, ..Limits::default() };
         let bodies = Arc::new(Semaphore::new(messages::BODIES_KIB));
         let replays = Replays::new(bus.clone(), store.clone());
-        let app = App { bus, registry, store, replays, bodies };
+        let announcer = Announcer::new(bus.clone(), registry.clone(), store.clone());
+        let app = App { bus, registry, store, replays, announcer, bodies };
         let running: Arc<OnceLock<CancellationToken>> = Arc::default();
         let probe = Arc::clone(&running);
         health.add("api", move || probe.get().is_some_and(|stop| !stop.is_cancelled()));
@@ -100,8 +102,9 @@ impl Api {
 fn router(app: App) -> Router {
     Router::new()
         .route("/v1/messages", post(messages::send).layer(DefaultBodyLimit::max(messages::BODY_LIMIT)))
-        .route("/v1/messages/{id}", get(messages::read))
+        .route("/v1/messages/{id}", get(messages::read).delete(messages::cancel))
         .route("/v1/channels", get(channels::list))
+        .route("/v1/channels/{id}", get(channels::one))
         .route("/v1/conversations", get(conversations::list))
         .route("/v1/conversations/{id}", get(conversations::one))
         .route("/v1/conversations/{id}/messages", get(conversations::messages))

@@ -1,14 +1,26 @@
 //! `/v1/messages`.
 
+mod cancel;
+mod publish;
 mod read;
 mod send;
+mod wanted;
 
+use axum::extract::Path;
+use axum::extract::rejection::PathRejection;
 use serde::Serialize;
-use staffetta_domain::{CommandState, MessageState};
-use staffetta_store::{CommandRecord, NewCommand};
+use staffetta_domain::{CommandId, CommandState, MessageState};
+use staffetta_store::CommandRecord;
 
+pub(crate) use self::cancel::cancel;
 pub(crate) use self::read::read;
 pub(crate) use self::send::{BODIES_KIB, BODY_LIMIT, send};
+use self::wanted::Wanted;
+
+/// The message that the address names. What can't be an id is nobody's id.
+fn named(id: Result<Path<String>, PathRejection>) -> Option<CommandId> {
+    id.ok()?.parse().ok()
+}
 
 /// A message that a tenant sent, as the API shows it.
 #[derive(Debug, Serialize)]
@@ -17,6 +29,8 @@ pub(crate) struct MessageView {
     channel: String,
     lane: &'static str,
     state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    send_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     wamid: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -28,13 +42,14 @@ pub(crate) struct MessageView {
     updated: Option<String>,
 }
 
-impl From<&NewCommand> for MessageView {
-    fn from(command: &NewCommand) -> Self {
+impl From<&Wanted> for MessageView {
+    fn from(Wanted { command, send_at, .. }: &Wanted) -> Self {
         Self {
             id: command.id.to_string(),
             channel: command.channel.to_string(),
             lane: command.lane.as_str(),
             state: CommandState::Queued.as_str(),
+            send_at: send_at.map(|at| at.to_string()),
             wamid: None,
             attempt: None,
             reason: None,
@@ -51,6 +66,7 @@ impl From<CommandRecord> for MessageView {
             channel: record.channel.to_string(),
             lane: record.lane.as_str(),
             state: state(record.state, record.message),
+            send_at: None,
             wamid: record.wamid.map(|wamid| wamid.as_str().to_owned()),
             attempt: Some(record.attempt),
             reason: record.reason,

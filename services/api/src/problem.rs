@@ -40,6 +40,7 @@ kinds! {
     INVALID_PARAMETER = BAD_REQUEST, "invalid-parameter", "The request can't be understood as it is";
     NO_LETTER = NOT_FOUND, "dead-letter-not-found", "There is no such dead letter";
     NOT_REPLAYABLE = CONFLICT, "not-replayable", "The dead letter can't be replayed";
+    TOO_LATE = CONFLICT, "too-late", "The message can't be taken back any more";
     BROKEN_BODY = BAD_REQUEST, "broken-body", "The body could not be read";
     SLOW_BODY = REQUEST_TIMEOUT, "slow-body", "The body did not arrive in time";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The message is too large";
@@ -70,6 +71,7 @@ pub(crate) struct Problem {
     detail: String,
     field: Option<String>,
     id: Option<CommandId>,
+    state: Option<&'static str>,
     retry_after: Option<u32>,
     authenticate: Option<&'static str>,
 }
@@ -84,7 +86,7 @@ impl Problem {
             warn!(problem = kind.slug, error = chain(error), "a request failed");
         }
         let detail = error.to_string();
-        Self { kind, detail, field: None, id: None, retry_after: None, authenticate: None }
+        Self { kind, detail, field: None, id: None, state: None, retry_after: None, authenticate: None }
     }
 
     /// Names the field that is wrong.
@@ -95,6 +97,11 @@ impl Problem {
     /// Names the command, so that it can be repeated under the same id.
     pub(crate) fn id(self, id: CommandId) -> Self {
         Self { id: Some(id), ..self }
+    }
+
+    /// Says how far the message has come.
+    pub(crate) fn state(self, state: &'static str) -> Self {
+        Self { state: Some(state), ..self }
     }
 
     /// Says after how many seconds the same request may do better.
@@ -118,6 +125,8 @@ struct Document<'a> {
     field: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state: Option<&'a str>,
 }
 
 impl IntoResponse for Problem {
@@ -129,6 +138,7 @@ impl IntoResponse for Problem {
             detail: &self.detail,
             field: self.field.as_deref(),
             id: self.id.as_ref().map(CommandId::as_str),
+            state: self.state,
         };
         let mut response = (self.kind.status, Json(document)).into_response();
         let headers = response.headers_mut();

@@ -1,64 +1,96 @@
-//! One channel's actor: reads its lanes, claims, sends within the rate, settles, purges. It owns everything it counts,
-//! so nothing in it is locked. An idle actor has no timer.
+//! One channel's actor: does what the channel's machine decides, and tells it what came of that. It owns everything it
+//! counts, so nothing in it is locked. An idle actor has no timer.
 
-mod answer;
-mod claiming;
-mod doubt;
-mod intake;
 mod metrics;
-mod sending;
-mod settling;
+mod settler;
+mod work;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use staffetta_bus::{Batch, Channel, Lease, QueueError, Registry, SendSubject, boot_time};
+use jiff::Timestamp;
+use staffetta_bus::{Lease, QueueError, boot_time};
 use staffetta_domain::{ChannelId, Lane, TenantId};
 use staffetta_runtime::crash::crash_point;
-use staffetta_store::Claimed;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::Shared;
-use crate::governor::Governor;
-use crate::hold::{Hold, Key};
-use crate::lane::{LaneState, Queued};
+use crate::governor::Ages;
 use crate::ledger::Ledger;
+use crate::machine::{Action, Input, Machine, Now, Past, Sent, View};
+use crate::quotas::Payers;
 
-use doubt::Doubts;
 pub(crate) use metrics::Metrics;
-use sending::{Armed, Sent};
-use settling::Settled;
 
 /// How others reach an actor.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox {
     notify: Notify,
-    /// One bit a lane: something was stored there.
-    lanes: AtomicU8,
-    /// Messages that the channel received and that are not counted yet.
-    received: AtomicU32,
+    /// One bit a lane: something was stored there. And what the provider told of.
+    flags: AtomicU8,
+    /// The youngest command that is known to be stored in each lane.
+    known: [AtomicU64; 3],
+    /// When messages that the channel received and that are not counted yet arrived.
+    received: std::sync::Mutex<Vec<Duration>>,
 }
 
+/// The provider told something of the channel, or of its account.
+const CHANNEL_TOLD: u8 = 1 << 6;
+/// The provider told something of a template.
+const TEMPLATE_TOLD: u8 = 1 << 7;
+
 impl Mailbox {
-    /// Something may wait in that lane.
-    pub(crate) fn wake(&self, lane: Lane) {
-        self.lanes.fetch_or(1 << lane as u8, Ordering::AcqRel);
+    /// Something may wait in that lane, with that number at least.
+    pub(crate) fn wake(&self, lane: Lane, sequence: u64) {
+        self.known[lane as usize].fetch_max(sequence, Ordering::AcqRel);
+        self.flag(1 << lane as u8);
+    }
+
+    /// The channel received a message, at that time.
+    pub(crate) fn received(&self, arrived: Duration) {
+        self.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(arrived);
         self.notify.notify_one();
     }
 
-    /// The channel received a message.
-    pub(crate) fn received(&self) {
-        self.received.fetch_add(1, Ordering::AcqRel);
+    /// The provider told something of the channel or of its account.
+    pub(crate) fn channel_told(&self) {
+        self.flag(CHANNEL_TOLD);
+    }
+
+    /// The provider told something of a template.
+    pub(crate) fn template_told(&self) {
+        self.flag(TEMPLATE_TOLD);
+    }
+
+    fn flag(&self, flag: u8) {
+        self.flags.fetch_or(flag, Ordering::AcqRel);
         self.notify.notify_one();
     }
+}
+
+/// What an actor leaves to whoever sends for its channel next.
+#[derive(Debug)]
+pub(crate) struct Left {
+    pub(crate) channel: ChannelId,
+    /// Whose lease it had.
+    pub(crate) epoch: i64,
+    /// What counts in the rate.
+    pub(crate) ages: Ages,
+}
+
+/// How long an actor may send.
+#[derive(Clone, Debug)]
+pub(crate) struct Term {
+    pub(crate) lease: Lease,
+    /// Fires when it is to let go of its channel.
+    pub(crate) over: CancellationToken,
 }
 
 /// The actor of one channel.
@@ -69,292 +101,198 @@ pub(crate) struct ChannelActor {
     tenant: TenantId,
     id: ChannelId,
     mailbox: Arc<Mailbox>,
-    lanes: [LaneState; 3],
-    reading: [bool; 3],
-    claiming: [usize; 3],
-    armed: [VecDeque<Armed>; 3],
-    governor: Governor,
-    hold: Hold,
-    doubts: Doubts,
-    work: FuturesUnordered<BoxFuture<'static, Done>>,
+    machine: Machine,
+    payers: Payers,
+    work: FuturesUnordered<BoxFuture<'static, anyhow::Result<Input>>>,
     sends: JoinSet<Sent>,
-    purge_at: Option<Duration>,
-    purging: [bool; 3],
     over: CancellationToken,
-    stopping: bool,
+    /// Whether it has let go of its channel: what is not written by then never is.
+    let_go: Arc<AtomicBool>,
+    /// Where it says what it leaves; taken when it has said so.
+    left: Option<mpsc::Sender<Left>>,
 }
 
-/// Work that ended.
-enum Done {
-    Read(Lane, Result<Batch, QueueError>),
-    Claimed(Lane, Vec<Queued>, anyhow::Result<Vec<Option<Claimed>>>),
-    Settled(Vec<Settled>),
-    Purged(Lane, u64, Result<(), QueueError>),
-    Doubts(doubt::Standing),
-    Noted,
-}
-
-/// Most commands of one read.
-const READ: usize = 250;
-/// Between two purges of a busy channel.
-const PURGE_EVERY: Duration = Duration::from_millis(250);
-/// When a lease that is about to run out, and may yet be renewed, keeps commands waiting.
-const LEASE_LOOK: Duration = Duration::from_millis(50);
-/// Pause before a read or a purge that failed is repeated.
-const AGAIN: Duration = Duration::from_millis(200);
+/// How long an actor that is told to stop waits for the answers to what is on its way before it lets go of its channel.
+const LAST_ANSWERS: Duration = Duration::from_millis(400);
+/// How long it may take to purge the queue then.
+const LAST_PURGE: Duration = Duration::from_millis(200);
 
 impl ChannelActor {
+    /// `None` if the channel is not this tenant's.
     pub(crate) fn new(
         shared: Shared,
         ledger: Ledger,
-        lease: Lease,
-        channel: &Channel,
-        governor: Governor,
+        Term { lease, over }: Term,
+        (tenant, id): (TenantId, ChannelId),
+        past: Past,
         mailbox: Arc<Mailbox>,
-        over: CancellationToken,
-    ) -> Self {
-        Self {
+        left: mpsc::Sender<Left>,
+    ) -> Option<Self> {
+        let registry = shared.registry.load();
+        let view = View::of(&registry, &tenant, &id)?;
+        let payers = Payers::of(&registry, &id);
+        let now = Now { boot: boot_time(), wall: Timestamp::now(), may_send: lease.is_valid(), quota: None };
+        let settings = Arc::clone(&shared.settings);
+        let machine = Machine::new((tenant.clone(), id.clone()), lease.epoch(), settings, view, past, &now);
+        Some(Self {
             shared,
             ledger,
             lease,
-            tenant: channel.tenant.id.clone(),
-            id: channel.id.clone(),
+            tenant,
+            id,
             mailbox,
-            lanes: std::array::from_fn(|_| LaneState::new()),
-            reading: [false; 3],
-            claiming: [0; 3],
-            armed: std::array::from_fn(|_| VecDeque::new()),
-            governor,
-            hold: Hold::default(),
-            doubts: Doubts::default(),
+            machine,
+            payers,
             work: FuturesUnordered::new(),
             sends: JoinSet::new(),
-            purge_at: None,
-            purging: [false; 3],
             over,
-            stopping: false,
-        }
+            let_go: Arc::default(),
+            left: Some(left),
+        })
     }
 
-    /// Works until its session is over, until the lease is lost, or until the channel is no longer this tenant's; then ends what it
-    /// began. Commands that were not sent stay in the queue. Gives back what the next actor of the channel has to count.
+    /// Works until its session is over, until the lease is lost, or until the channel is no longer this tenant's; then
+    /// says what it leaves, and ends what it began. Commands that were not sent stay in the queue.
     ///
     /// # Errors
     /// If the ledger has ended under it.
-    pub(crate) async fn run(mut self) -> anyhow::Result<Governor> {
+    pub(crate) async fn run(self) -> anyhow::Result<(ChannelId, i64)> {
+        let who = (self.id.clone(), self.lease.epoch());
+        self.work().await?;
+        Ok(who)
+    }
+
+    async fn work(mut self) -> anyhow::Result<()> {
         let mut registry = self.shared.registry.clone();
         let (lost, over) = (self.lease.lost().clone(), self.over.clone());
+        let mut let_go = None;
         loop {
-            let next = self.pump()?;
-            if self.stopping && self.work.is_empty() && self.sends.is_empty() {
-                self.last_purge().await;
-                return Ok(self.governor);
+            let now = self.now();
+            let next = self.machine.pump(&now);
+            for action in self.machine.take_actions() {
+                self.perform(action);
             }
+            if self.machine.is_stopping() {
+                let let_go_at = *let_go.get_or_insert(now.boot + LAST_ANSWERS);
+                let done = self.work.is_empty() && self.sends.is_empty();
+                if done || lost.is_cancelled() || now.boot >= let_go_at {
+                    self.leave(&now).await;
+                }
+                if done {
+                    return Ok(());
+                }
+            }
+            let next = match let_go.filter(|_| self.left.is_some()) {
+                Some(let_go) => Some(next.map_or(let_go, |next| next.min(let_go))),
+                None => next,
+            };
+            let stopping = self.machine.is_stopping();
             let mailbox = Arc::clone(&self.mailbox);
             tokio::select! {
-                () = over.cancelled(), if !self.stopping => self.stop(),
-                () = lost.cancelled(), if !self.stopping => self.stop(),
-                () = registry.changed(), if !self.stopping => self.registry_changed(),
+                () = over.cancelled(), if !stopping => self.tell(Input::Stop),
+                () = lost.cancelled(), if !stopping || self.left.is_some() => self.tell(Input::Stop),
+                () = registry.changed(), if !stopping => self.registry_changed(),
                 () = mailbox.notify.notified() => self.collect_mail(),
-                Some(done) = self.work.next() => self.done(done)?,
-                Some(sent) = self.sends.join_next() => self.sent(sent?),
+                Some(input) = self.work.next() => self.tell(input?),
+                Some(sent) = self.sends.join_next() => {
+                    let sent = sent?;
+                    self.note(&sent);
+                    self.tell(Input::Sent(Box::new(sent)));
+                }
                 () = sleep_until(next), if next.is_some() => {}
             }
         }
     }
 
-    /// Starts whatever can be started now; tells when to look again without any other reason.
-    fn pump(&mut self) -> anyhow::Result<Option<Duration>> {
-        let now = boot_time();
-        let mut next: Option<Duration> = None;
-        let mut look_at = |at: Duration| next = Some(next.map_or(at, |next| next.min(at)));
-        for lane in Lane::ALL {
-            if let Some(at) = self.lanes[lane as usize].wake(now) {
-                look_at(at);
-            }
-            self.read_more(lane);
-        }
-        if !self.stopping {
-            match self.hold.until(now) {
-                Some(until) => look_at(until),
-                None if !self.lease.is_valid() => {
-                    if self.has_work() {
-                        look_at(now + LEASE_LOOK);
-                    }
-                }
-                None => {
-                    for lane in Lane::ALL {
-                        self.claim_more(lane);
-                    }
-                    if let Some(at) = self.send_more(now) {
-                        look_at(at);
-                    }
-                }
-            }
-            if let Some(at) = self.look_at_doubts(now) {
-                look_at(at);
-            }
-        }
-        if let Some(at) = self.purge(now) {
-            look_at(at);
-        }
-        Ok(next)
-    }
-
-    fn read_more(&mut self, lane: Lane) {
-        let state = &self.lanes[lane as usize];
-        let room = state.room();
-        if self.stopping || self.reading[lane as usize] || !state.has_more() || room < READ / 2 {
-            return;
-        }
-        self.reading[lane as usize] = true;
-        let (queue, subject, cursor) = (self.shared.queue.clone(), self.subject(lane), state.cursor);
-        self.lanes[lane as usize].asked();
-        self.work.push(Box::pin(async move {
-            let batch = queue.read(&subject, cursor, room.min(READ)).await;
-            if batch.is_err() {
-                sleep(AGAIN).await;
-            }
-            Done::Read(lane, batch)
-        }));
-    }
-
-    /// As many as leave within about a tenth of a second: what is claimed and not sent when the process dies is doubt.
-    fn done(&mut self, done: Done) -> anyhow::Result<()> {
-        match done {
-            Done::Read(lane, batch) => {
-                self.reading[lane as usize] = false;
-                match batch {
-                    Ok(batch) => self.take_in(lane, batch),
-                    Err(error) => {
-                        self.lanes[lane as usize].holds_more();
-                        warn!(channel = %self.id, error = &error as &dyn std::error::Error, "reading again");
-                    }
-                }
-                Ok(())
-            }
-            Done::Claimed(lane, batch, answers) => self.claimed(lane, batch, answers),
-            Done::Settled(settled) => settled.into_iter().try_for_each(|settled| self.settled(settled)),
-            Done::Purged(lane, floor, result) => {
-                self.purging[lane as usize] = false;
-                match result {
-                    Ok(()) => {
-                        crash_point("dispatcher.purged");
-                        self.lanes[lane as usize].purged(floor);
-                    }
-                    Err(error) => {
-                        warn!(channel = %self.id, error = &error as &dyn std::error::Error, "purging again");
-                        self.purge_soon();
-                    }
-                }
-                Ok(())
-            }
-            Done::Doubts(standing) => {
-                self.judge_doubts(standing);
-                Ok(())
-            }
-            Done::Noted => Ok(()),
+    fn now(&self) -> Now {
+        let boot = boot_time();
+        Now {
+            boot,
+            wall: Timestamp::now(),
+            may_send: self.lease.is_valid(),
+            quota: self.shared.quotas.until(&self.payers, boot),
         }
     }
 
-    /// The command need not be read again.
-    fn close(&mut self, lane: Lane, sequence: u64) {
-        self.lanes[lane as usize].settled(sequence);
-        self.purge_soon();
-    }
-
-    fn purge_soon(&mut self) {
-        self.purge_at.get_or_insert_with(|| boot_time() + PURGE_EVERY);
-    }
-
-    fn purge(&mut self, now: Duration) -> Option<Duration> {
-        let at = self.purge_at?;
-        // What fails now is purged at the very end.
-        if now < at || self.stopping {
-            return (!self.stopping).then_some(at);
+    fn tell(&mut self, input: Input) {
+        match &input {
+            Input::Claimed(..) => crash_point("dispatcher.claimed"),
+            Input::Purged(_, _, true) => crash_point("dispatcher.purged"),
+            _ => {}
         }
-        self.purge_at = None;
-        for lane in Lane::ALL {
-            let Some(floor) = self.lanes[lane as usize].floor() else { continue };
-            if std::mem::replace(&mut self.purging[lane as usize], true) {
-                self.purge_soon();
-                continue;
-            }
-            let (queue, subject) = (self.shared.queue.clone(), self.subject(lane));
-            self.work.push(Box::pin(async move {
-                Done::Purged(lane, floor, queue.purge_below(&subject, floor).await)
-            }));
-        }
-        self.purge_at
-    }
-
-    async fn last_purge(&mut self) {
-        for lane in Lane::ALL {
-            if let Some(floor) = self.lanes[lane as usize].floor()
-                && let Err(error) = self.shared.queue.purge_below(&self.subject(lane), floor).await
-            {
-                // They are read once more, and known.
-                warn!(channel = %self.id, error = &error as &dyn std::error::Error, "not purged at the end");
-            }
-        }
-    }
-
-    fn collect_mail(&mut self) {
-        let lanes = self.mailbox.lanes.swap(0, Ordering::AcqRel);
-        for lane in Lane::ALL {
-            if lanes & (1 << lane as u8) != 0 {
-                self.lanes[lane as usize].holds_more();
-            }
-        }
-        let now = boot_time();
-        for _ in 0..self.mailbox.received.swap(0, Ordering::AcqRel) {
-            self.governor.received(now);
+        let now = self.now();
+        self.machine.handle(input, &now);
+        let copies = std::mem::take(&mut self.machine.copies);
+        if copies > 0 {
+            self.shared.metrics.copies.add(copies, &[]);
         }
     }
 
     fn registry_changed(&mut self) {
         let registry = self.shared.registry.load();
-        let Some(channel) = registry.channel(&self.id).filter(|channel| channel.tenant.id == self.tenant)
-        else {
-            self.stop();
-            return;
+        self.payers = Payers::of(&registry, &self.id);
+        self.tell(Input::View(View::of(&registry, &self.tenant, &self.id)));
+    }
+
+    fn collect_mail(&mut self) {
+        let flags = self.mailbox.flags.swap(0, Ordering::AcqRel);
+        for lane in Lane::ALL {
+            if flags & (1 << lane as u8) != 0 {
+                let known = self.mailbox.known[lane as usize].load(Ordering::Acquire);
+                self.tell(Input::Woken(lane, known));
+            }
+        }
+        if flags & CHANNEL_TOLD != 0 {
+            self.tell(Input::ChannelTold);
+        }
+        if flags & TEMPLATE_TOLD != 0 {
+            self.tell(Input::TemplateTold);
+        }
+        let received = {
+            let mut received =
+                self.mailbox.received.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            std::mem::take(&mut *received)
         };
-        self.governor.set_limit(channel.rate);
-        if self.hold.key_is(&self.key(&registry), boot_time()) {
-            info!(channel = %self.id, "a new token or number: trying again");
+        for arrived in received {
+            self.tell(Input::Received(arrived));
         }
     }
 
-    /// What the channel shows at the provider now. A number that another channel has claimed since is not its own.
-    fn key(&self, registry: &Registry) -> Key {
-        let channel = registry.channel(&self.id).filter(|channel| channel.tenant.id == self.tenant);
-        let Some(channel) = channel else { return Key::default() };
-        let own = |number: &&String| {
-            registry.channel_of_number(number).is_some_and(|channel| channel.id == self.id)
+    /// Lets go of the channel: nothing more is written to the provider, and the queue is purged as far as it can be.
+    async fn leave(&mut self, now: &Now) {
+        let Some(left) = self.left.take() else { return };
+        let (floors, queue) = (self.machine.last_floors(), self.shared.queue.clone());
+        let purging = async {
+            for (lane, floor) in floors {
+                queue.purge_below(&lane, floor).await?;
+            }
+            Ok::<(), QueueError>(())
         };
-        Key {
-            token: channel.access_token.clone(),
-            number: channel.phone_number_id.as_ref().filter(own).cloned(),
+        if self.lease.is_valid() && !matches!(timeout(LAST_PURGE, purging).await, Ok(Ok(()))) {
+            // They are read once more, and known.
+            warn!(channel = %self.id, "not all that is settled was purged at the end");
         }
+        // From here on nothing is written to the provider any more.
+        self.let_go.store(true, Ordering::Release);
+        let (epoch, ages) = (self.lease.epoch(), self.machine.handover(now));
+        // Whoever asked may have gone before.
+        let _ = left.send(Left { channel: self.id.clone(), epoch, ages }).await;
     }
 
-    /// Begins nothing new from here on, and gives back what was claimed and not sent.
-    fn stop(&mut self) {
-        self.stopping = true;
-        self.disarm();
-    }
-
-    /// Whether anything waits to be claimed or sent.
-    fn has_work(&self) -> bool {
-        self.lanes.iter().any(LaneState::has_ready) || self.armed.iter().any(|armed| !armed.is_empty())
-    }
-
-    fn rate(&self) -> usize {
-        self.shared.registry.load().channel(&self.id).map_or(1, |channel| channel.rate as usize)
-    }
-
-    fn subject(&self, lane: Lane) -> SendSubject {
-        SendSubject { tenant: self.tenant.clone(), channel: self.id.clone(), lane }
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Send(request) => {
+                let (lease, let_go) = (self.lease.clone(), Arc::clone(&self.let_go));
+                let may_write = move || lease.is_valid() && !let_go.load(Ordering::Acquire);
+                self.sends.spawn(work::send(self.shared.clone(), may_write, *request));
+            }
+            Action::Quota { breadth, until } => self.shared.quotas.used_up(&self.payers, breadth, until),
+            action => {
+                if let Some(work) = self.work_for(action) {
+                    self.work.push(work);
+                }
+            }
+        }
     }
 }
 

@@ -1,10 +1,19 @@
 //! The rate of one channel: a log of the last sends and receipts, and a pace.
 //!
 //! A token bucket of 250 lets 500 messages into one second. The log lets none in that would be the 251st of any
-//! second: a send may leave when fewer than the limit were written in the window before it. The pace spreads what is
-//! not urgent evenly over the second, so that an urgent command never waits for the next one.
+//! second: a send may leave when fewer than the limit were written in the window before it. What the channel received
+//! takes its share of the limit, also what is not known yet ([`inbound`]). The pace spreads what is not urgent evenly
+//! over what is left of the second, so that an urgent command never waits for the next one.
 //!
 //! All times are times since the machine started; the caller brings the clock.
+
+#[cfg(test)]
+mod dice;
+mod inbound;
+#[cfg(test)]
+mod simulation;
+mod throttle;
+mod way;
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -12,18 +21,19 @@ use std::time::Duration;
 use staffetta_domain::Lane;
 use staffetta_providers::cloud_api::{WriteStamp, Written};
 
+#[cfg(test)]
+pub(crate) use dice::Dice;
+use inbound::Inbound;
+use throttle::Throttle;
+use way::{SURE, UNKNOWN, Way};
+
 /// What the limit counts in.
 const SECOND: Duration = Duration::from_secs(1);
-/// How long a send counts beyond its second at least: 0.2 % of the limit.
-const SURE: Duration = Duration::from_millis(2);
-/// How long a send counts beyond its second when nothing is known of its way.
-const UNKNOWN: Duration = Duration::from_millis(8);
-/// What lateness may cost on average, for each send: 0.4 % of the limit.
-const LATE_ON_AVERAGE: Duration = Duration::from_millis(4);
-/// What lateness may cost at once.
-const LATE_AT_MOST: Duration = Duration::from_millis(150);
-/// How far the pace may lag behind and catch up.
-const CATCH_UP: Duration = Duration::from_millis(100);
+/// How far the pace may lag behind and catch up at once. What it lags more is made up for little by little: a bunch
+/// would come back each second, and so would the gap before it, in which an urgent command finds no place.
+const CATCH_UP: Duration = Duration::from_millis(25);
+/// The time between two sends while there are places that the pace left unused, in parts of what it is otherwise.
+const HURRY: f64 = 0.97;
 
 /// How long to wait, at least and at most, for a request that was granted and is not written yet.
 const UNWRITTEN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(100));
@@ -34,47 +44,25 @@ pub(crate) struct Governor {
     limit: usize,
     /// When each was granted, and when it was written.
     log: VecDeque<(Duration, WriteStamp)>,
+    inbound: Inbound,
+    throttle: Throttle,
     next_paced: Duration,
     way: Way,
 }
 
-/// What is known of the way to the receiver, who counts when a request arrives, somewhere between its writing and its
-/// answer. One that was late counts longer: as long as its answer took more than the quickest ones do. A provider
-/// that takes its time for every answer would make that dear, so it has a bound on average.
-#[derive(Debug)]
-struct Way {
-    quickest: Option<Duration>,
-    allowance: Duration,
+/// How old the messages are that count in a channel's rate, in milliseconds, rounded down: what is taken for younger
+/// counts longer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Ages {
+    pub(crate) sent: Vec<u32>,
+    pub(crate) received: Vec<u32>,
+    /// How many messages a second the provider grants, if it has said so.
+    pub(crate) granted: Option<u32>,
 }
 
-impl Way {
-    /// How much later than the quickest this one may have arrived.
-    fn late(&self, stamp: &WriteStamp) -> Option<Duration> {
-        Some(took(stamp)?.saturating_sub(self.quickest?))
-    }
-
-    /// How long it counts beyond its second.
-    fn extra(&self, stamp: &WriteStamp) -> Duration {
-        self.late(stamp).map_or(UNKNOWN, |late| SURE + late.min(self.allowance))
-    }
-
-    /// Takes note of one that counts no more.
-    fn learn(&mut self, stamp: &WriteStamp) {
-        let spent = self.late(stamp).unwrap_or_default().min(self.allowance);
-        self.allowance = (self.allowance - spent + LATE_ON_AVERAGE).min(LATE_AT_MOST);
-        if let Some(took) = took(stamp) {
-            // What was quickest long ago may not be any more.
-            self.quickest =
-                Some(self.quickest.map_or(took, |quickest| took.min(quickest + quickest / 1_000)));
-        }
-    }
-}
-
-/// From a request to its answer.
-fn took(stamp: &WriteStamp) -> Option<Duration> {
-    match stamp.written() {
-        Written::At(written) => Some(stamp.answered()?.saturating_sub(written)),
-        Written::Pending | Written::Never => None,
+impl Ages {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sent.is_empty() && self.received.is_empty()
     }
 }
 
@@ -89,15 +77,27 @@ pub(crate) enum Turn {
 
 impl Governor {
     /// A governor for `limit` messages a second, with an empty log: it is the caller's care that nothing was sent in
-    /// the second before.
+    /// the second before, or is told by [`take_over`](Self::take_over).
     pub(crate) fn new(limit: u32) -> Self {
-        let way = Way { quickest: None, allowance: LATE_AT_MOST };
-        Self { limit: limit.max(1) as usize, log: VecDeque::new(), next_paced: Duration::ZERO, way }
+        Self {
+            limit: limit.max(1) as usize,
+            log: VecDeque::new(),
+            inbound: Inbound::default(),
+            throttle: Throttle::default(),
+            next_paced: Duration::ZERO,
+            way: Way::default(),
+        }
     }
 
     /// Changes the limit. What was sent still counts.
     pub(crate) fn set_limit(&mut self, limit: u32) {
         self.limit = limit.max(1) as usize;
+    }
+
+    /// What it allows at `now`, received messages included: less than the limit after the provider said that it was
+    /// too much.
+    pub(crate) fn limit_now(&self, now: Duration) -> u32 {
+        u32::try_from(self.throttle.allows(self.limit, now)).unwrap_or(u32::MAX)
     }
 
     /// Whether a command of `lane` may leave at `now`.
@@ -106,47 +106,103 @@ impl Governor {
             return Turn::At(self.next_paced);
         }
         self.forget(now);
-        if self.log.len() < self.limit {
+        let room = self.room(now);
+        if self.log.len() < room {
             return Turn::Now;
         }
-        let granted = self.log.front().map_or(now, |(granted, _)| *granted);
-        match self.next_place(now) {
-            Some(at) => Turn::At(at),
+        let place = self.next_place(now);
+        let at = match (place, self.inbound.next_change(now)) {
+            (Some(place), Some(change)) => place.min(change),
+            (Some(at), None) | (None, Some(at)) => at,
             // All wait to be written. The longer the first one has, the less often it is looked at.
-            None => Turn::At(now + (now.saturating_sub(granted) / 4).clamp(UNWRITTEN.0, UNWRITTEN.1)),
-        }
+            (None, None) => {
+                let granted = self.log.front().map_or(now, |(granted, _)| *granted);
+                now + (now.saturating_sub(granted) / 4).clamp(UNWRITTEN.0, UNWRITTEN.1)
+            }
+        };
+        Turn::At(at)
     }
 
     /// Takes the turn that [`turn`](Self::turn) gave. The stamp must be marked or voided, whatever becomes of the send.
     pub(crate) fn take(&mut self, now: Duration, lane: Lane) -> WriteStamp {
         if lane != Lane::Urgent {
-            self.next_paced =
-                self.next_paced.max(now.saturating_sub(CATCH_UP)) + (SECOND + SURE) / self.limit as u32;
+            let room = self.room(now);
+            let mut step = (SECOND + SURE).div_f64(room.max(1) as f64);
+            // In its first second it has left nothing unused.
+            let began = self.log.front().is_none_or(|(granted, _)| *granted + SECOND > now);
+            if !began && self.log.len() + 1 < room {
+                step = step.mul_f64(HURRY);
+            }
+            self.next_paced = self.next_paced.max(now.saturating_sub(CATCH_UP)) + step;
         }
         let stamp = WriteStamp::default();
         self.log.push_back((now, stamp.clone()));
         stamp
     }
 
-    /// Counts a message that the channel received. It can't be refused, so the log may grow past the limit.
-    pub(crate) fn received(&mut self, now: Duration) {
-        self.forget(now);
-        let stamp = WriteStamp::default();
-        stamp.mark(now);
-        self.log.push_back((now, stamp));
+    /// Counts a message that the channel received: it reached us at `arrived`, and that is known since `now`. It can't
+    /// be refused, so it may be one more than the limit. One that is older than a second counts no more.
+    pub(crate) fn received(&mut self, arrived: Duration, now: Duration) {
+        self.inbound.received(arrived, now, self.limit);
+    }
+
+    /// The provider said that it was too much: less is sent from now on, until it has been content for a while.
+    pub(crate) fn throttled(&mut self, now: Duration) {
+        self.throttle.refused(self.limit, now);
     }
 
     /// Whether nothing that counts is left: a new governor would decide alike.
     pub(crate) fn is_idle(&mut self, now: Duration) -> bool {
         self.forget(now);
-        self.log.is_empty() && self.next_paced <= now
+        self.log.is_empty()
+            && self.next_paced <= now
+            && self.inbound.is_idle(now)
+            && self.throttle.allows(self.limit, now) == self.limit
+    }
+
+    /// The ages of all that counts, for the owner after this one. What was granted and is not written counts as new.
+    pub(crate) fn handover(&mut self, now: Duration) -> Ages {
+        self.forget(now);
+        let sent = self.log.iter().filter_map(|(_, stamp)| match stamp.written() {
+            Written::At(at) => Some(at),
+            Written::Pending => Some(now),
+            Written::Never => None,
+        });
+        let age = |at: Duration| u32::try_from(now.saturating_sub(at).as_millis()).unwrap_or(u32::MAX);
+        let received = self.inbound.counting(now).map(age).collect();
+        Ages { sent: sent.map(age).collect(), received, granted: None }
+    }
+
+    /// Counts what the owner before [handed over](Self::handover), as if it had been that old at `now`.
+    pub(crate) fn take_over(&mut self, ages: &Ages, now: Duration) {
+        let at = |age: &u32| now.saturating_sub(Duration::from_millis(u64::from(*age)));
+        let mut received: Vec<Duration> = ages.received.iter().map(at).collect();
+        received.sort_unstable();
+        for arrived in received {
+            // How late the other one knew of them says nothing of us.
+            self.inbound.received(arrived, arrived, self.limit);
+        }
+        for age in &ages.sent {
+            let at = at(age);
+            let stamp = WriteStamp::default();
+            stamp.mark(at);
+            self.log.push_back((at, stamp));
+        }
+        self.log.make_contiguous().sort_by_key(|(granted, _)| *granted);
+    }
+
+    /// How many sends may be in one second.
+    fn room(&mut self, now: Duration) -> usize {
+        let allowed = self.throttle.allows(self.limit, now);
+        let log = &self.log;
+        // Good enough for a look ahead: by their grants.
+        let ended = |at: Duration| log.partition_point(|(granted, _)| *granted + SECOND + UNKNOWN <= at);
+        allowed.saturating_sub(self.inbound.share(allowed, now, ended))
     }
 
     /// Drops what lies before the window, or was never written.
     fn forget(&mut self, now: Duration) {
-        if self.way.quickest.is_none() {
-            self.way.quickest = self.log.iter().filter_map(|(_, stamp)| took(stamp)).min();
-        }
+        self.way.begin(self.log.iter().map(|(_, stamp)| stamp));
         // In the order of their grants, and so nearly in that of their writing: one that counts longer keeps its place
         // and holds up nobody behind it.
         let mut index = 0;
@@ -306,7 +362,7 @@ mod tests {
         let mut governor = Governor::new(10);
         let now = Duration::from_secs(10);
         for _ in 0..10 {
-            governor.received(now);
+            governor.received(now, now);
         }
         assert_eq!(governor.turn(now, Lane::Urgent), Turn::At(now + WINDOW));
         assert_eq!(governor.turn(now + WINDOW, Lane::Urgent), Turn::Now);

@@ -33,6 +33,13 @@ pub(crate) struct Key {
     pub(crate) number: Option<String>,
 }
 
+impl Key {
+    /// Whether anything can be asked of the provider with it.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.token.is_some() && self.number.is_some()
+    }
+}
+
 impl PartialEq for Key {
     fn eq(&self, other: &Self) -> bool {
         let text = |key: &Self| key.token.as_ref().map(|token| token.expose_secret().to_owned());
@@ -62,6 +69,8 @@ pub(crate) enum Held {
 
 /// How often a stopped channel tries whether it may send again.
 const PROBE: Duration = Duration::from_secs(300);
+/// How long a number is in maintenance, at most.
+const MAINTENANCE: Duration = Duration::from_secs(60);
 /// The shortest wait.
 const SHORTEST: Duration = Duration::from_millis(100);
 
@@ -79,6 +88,25 @@ impl Hold {
     /// Whether a request may go at `now`. If it does, [`goes`](Self::goes) says so.
     pub(crate) fn lets_go(&self, now: Duration) -> bool {
         self.standing.as_ref().is_none_or(|standing| now >= standing.until && !standing.trying)
+    }
+
+    /// The channel had stopped under an owner before. One request goes ahead: it is not known what has changed since.
+    pub(crate) fn restore(&mut self, key: &Key, now: Duration) {
+        self.standing.get_or_insert(Standing { until: now, stopped_with: Some(key.clone()), trying: false });
+    }
+
+    /// Somebody has lifted the stop: one request goes ahead at once, and a refusal is news again.
+    pub(crate) fn lift(&mut self, now: Duration) {
+        if let Some(standing) = &mut self.standing {
+            *standing = Standing { until: now, stopped_with: None, trying: false };
+        }
+    }
+
+    /// Something has changed at the provider: a stopped channel tries at once.
+    pub(crate) fn try_now(&mut self, now: Duration) {
+        if let Some(standing) = self.standing.as_mut().filter(|standing| standing.stopped_with.is_some()) {
+            standing.until = standing.until.min(now);
+        }
     }
 
     /// A request is on its way.
@@ -107,7 +135,9 @@ impl Hold {
         begun: Duration,
         now: Duration,
     ) -> Held {
-        let stopping = matches!(cause, Cause::Refused(ErrorClass::Token | ErrorClass::Account, _));
+        // For a used up quota nobody need act, but somebody should see it.
+        let stopping =
+            matches!(cause, Cause::Refused(ErrorClass::Token | ErrorClass::Account | ErrorClass::Quota, _));
         if matches!(&cause, Cause::Refused(ErrorClass::Token, used) if used != key) {
             return Held::Already;
         }
@@ -124,6 +154,7 @@ impl Hold {
         let growth = 1 << self.in_a_row.min(5);
         let wait = match &cause {
             Cause::Refused(ErrorClass::Token | ErrorClass::Account, _) => PROBE,
+            Cause::Refused(ErrorClass::Maintenance, _) => MAINTENANCE,
             Cause::Refused(ErrorClass::Quota, _) => {
                 (Duration::from_secs(60) * growth).min(Duration::from_secs(3600))
             }

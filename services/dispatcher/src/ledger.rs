@@ -4,11 +4,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use staffetta_domain::{CommandId, Event, Leaf, TenantId};
+use jiff::Timestamp;
+use staffetta_domain::{ChannelId, CommandId, Event, Leaf, TenantId};
 use staffetta_outbox::Announcer;
 use staffetta_runtime::RetryPolicy;
 use staffetta_runtime::crash::crash_point;
-use staffetta_store::{Announcement, Claim, Claimed, CommandRecord, OutboxPlace, Outcome, Store, StoreError};
+use staffetta_store::{
+    Announcement, ChannelHold, Claim, Claimed, CommandRecord, OutboxPlace, Outcome, RecentSend, Scheduled,
+    Store, StoreError,
+};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -19,6 +23,7 @@ use tracing::{error, warn};
 pub(crate) struct Ledger {
     claims: mpsc::Sender<Job<Claim>>,
     outcomes: mpsc::Sender<Job<Outcome>>,
+    scheduled: mpsc::Sender<Job<Scheduled>>,
     tell: mpsc::WeakSender<Vec<Announcement>>,
     store: Store,
 }
@@ -59,6 +64,16 @@ impl Row for Outcome {
     }
 }
 
+impl Row for Scheduled {
+    type Reply = bool;
+
+    async fn write(store: &Store, rows: &[Self]) -> Result<(Vec<bool>, Vec<Announcement>), StoreError> {
+        let waiting = store.schedule(rows).await?;
+        crash_point("dispatcher.scheduled");
+        Ok((waiting, Vec::new()))
+    }
+}
+
 /// Jobs that may wait for a writer.
 const QUEUE: usize = 1_024;
 /// Most rows of one statement.
@@ -79,17 +94,19 @@ impl Ledger {
     ) -> (Self, impl Future<Output = anyhow::Result<()>> + Send) {
         let (claims, claim_jobs) = mpsc::channel(QUEUE);
         let (outcomes, outcome_jobs) = mpsc::channel(QUEUE);
+        let (scheduled, scheduled_jobs) = mpsc::channel(QUEUE);
         let (tell, mut to_tell) = mpsc::channel::<Vec<Announcement>>(TOLD_LATER);
-        let ledger = Self { claims, outcomes, tell: tell.downgrade(), store: store.clone() };
+        let ledger = Self { claims, outcomes, scheduled, tell: tell.downgrade(), store: store.clone() };
         let writers = async move {
             let claiming = write(claim_jobs, store.clone(), abandon.clone(), tell.clone());
-            let settling = write(outcome_jobs, store, abandon.clone(), tell);
+            let settling = write(outcome_jobs, store.clone(), abandon.clone(), tell.clone());
+            let scheduling = write(scheduled_jobs, store, abandon.clone(), tell);
             let telling = abandon.run_until_cancelled(async move {
                 while let Some(announcements) = to_tell.recv().await {
                     announcer.announce(&announcements).await;
                 }
             });
-            tokio::join!(claiming, settling, telling);
+            tokio::join!(claiming, settling, scheduling, telling);
             Ok(())
         };
         (ledger, writers)
@@ -124,6 +141,57 @@ impl Ledger {
             warn!("an event waits for the sweeper: announcing is behind");
         }
         Ok(())
+    }
+
+    /// Why the channel waits, and what left it since then.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub(crate) async fn history(
+        &self,
+        tenant: &TenantId,
+        channel: &ChannelId,
+        since: Timestamp,
+    ) -> Result<(Option<ChannelHold>, Vec<RecentSend>), StoreError> {
+        let hold = self.store.hold(tenant, channel).await?;
+        Ok((hold, self.store.recent_sends(tenant, channel, since).await?))
+    }
+
+    /// Why the channel waits, if it does.
+    ///
+    /// # Errors
+    /// If the database does not answer.
+    pub(crate) async fn hold(
+        &self,
+        tenant: &TenantId,
+        channel: &ChannelId,
+    ) -> Result<Option<ChannelHold>, StoreError> {
+        self.store.hold(tenant, channel).await
+    }
+
+    /// Keeps why the channel waits, or that it does not.
+    ///
+    /// # Errors
+    /// If the database does not take it.
+    pub(crate) async fn keep_hold(
+        &self,
+        tenant: &TenantId,
+        channel: &ChannelId,
+        hold: Option<&ChannelHold>,
+    ) -> Result<(), StoreError> {
+        match hold {
+            Some(hold) => self.store.put_hold(hold).await,
+            None => self.store.lift_hold(tenant, channel).await.map(|_| ()),
+        }
+    }
+
+    /// Keeps commands until they are due; answers in their order. False for each that is known otherwise, `None` for
+    /// each that the database will never take.
+    ///
+    /// # Errors
+    /// If the ledger has ended.
+    pub(crate) async fn schedule(&self, scheduled: Vec<Scheduled>) -> anyhow::Result<Vec<Option<bool>>> {
+        submit(&self.scheduled, scheduled).await
     }
 
     /// How far these commands have come, as the recorder sees it too.

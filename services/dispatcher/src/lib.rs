@@ -1,17 +1,23 @@
 //! Sends commands: at the channel's exact rate, in order, each once.
 //!
-//! One owner at a time reads SEND and sends; its replicas stand by. Within the owner each channel has an actor of its
-//! own, so that no channel waits for another. A command's way: read, claimed in the database, granted a place in the
-//! rate, sent, its outcome written, told as an event, and purged from the queue.
+//! SEND is owned in parts, spread over the replicas; one process at a time owns a part and sends for its channels.
+//! Within the owner each channel has an actor of its own, so that no channel waits for another; what an actor decides is
+//! its machine's, which does no I/O. A command's way: read, claimed in the database, granted a place in the rate, sent,
+//! its outcome written, told as an event, and purged from the queue.
 
 mod channel;
 mod events;
 mod governor;
+mod handover;
 mod hold;
 mod lane;
 mod ledger;
+mod machine;
 mod orphans;
+mod pairs;
+mod quotas;
 mod rates;
+mod schedule;
 mod session;
 
 use std::sync::Arc;
@@ -19,26 +25,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use staffetta_bus::{Bus, LeaseHolder, RegistryView, SendQueue};
+use staffetta_bus::{Bus, Ownership, RegistryView, SendQueue};
 use staffetta_outbox::{Announcer, DeadLetters};
 use staffetta_providers::cloud_api::CloudApi;
 use staffetta_runtime::config::{DispatcherConfig, GraphConfig};
 use staffetta_runtime::{Health, RetryPolicy};
 use staffetta_store::Store;
+use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
 use ledger::Ledger;
-use rates::Rates;
+use quotas::Quotas;
+use schedule::{Duty, Schedule};
 use session::Session;
 
 /// The service.
 #[derive(Debug)]
 pub struct Dispatcher {
     running: Arc<AtomicBool>,
-    lease: LeaseHolder,
+    ownership: Ownership,
     shared: Shared,
     announcer: Announcer,
     store: Store,
@@ -53,6 +61,7 @@ pub(crate) struct Shared {
     provider: CloudApi,
     dead: DeadLetters,
     settings: Arc<Settings>,
+    quotas: Quotas,
     metrics: channel::Metrics,
 }
 
@@ -63,14 +72,14 @@ pub(crate) struct Settings {
     retry: RetryPolicy,
 }
 
-/// The lease that the owner of all of SEND holds.
-const LEASE: &str = "send.0";
 /// How long after the stop outcomes may still be written.
 const LAST_WORDS: Duration = Duration::from_secs(25);
+/// Changes of ownership that nobody has looked at yet.
+const CHANGES: usize = 64;
 
 impl Dispatcher {
     /// Prepares the service. Nothing is sent before [`run`](Self::run). Adds the check `dispatcher` to `health`: it
-    /// passes while the service runs, as owner or standing by, and NATS is there.
+    /// passes while the service runs, whatever it owns, and NATS is there.
     ///
     /// # Errors
     /// If the leases' bucket is not set up, or TLS can't be.
@@ -85,7 +94,7 @@ impl Dispatcher {
         let request_timeout = Duration::from_millis(config.request_timeout_ms);
         let provider = CloudApi::new(&graph.base_url, &graph.version, request_timeout)
             .context("setting up the HTTP client")?;
-        let lease = LeaseHolder::open(&bus, LEASE, &Uuid::now_v7().to_string()).await?;
+        let ownership = Ownership::open(&bus, &Uuid::now_v7().to_string()).await?;
         let settings = Settings {
             max_tries: config.max_tries,
             doubt_wait: Duration::from_secs(config.doubt_wait_seconds),
@@ -101,35 +110,43 @@ impl Dispatcher {
             provider,
             dead: DeadLetters::new(bus.clone()),
             settings: Arc::new(settings),
+            quotas: Quotas::default(),
             metrics: channel::Metrics::new(),
             bus: bus.clone(),
         };
         let running = Arc::<AtomicBool>::default();
         let (probe, connection) = (Arc::clone(&running), bus.clone());
         health.add("dispatcher", move || probe.load(Ordering::Relaxed) && connection.is_connected());
-        Ok(Self { running, lease, shared, announcer: Announcer::new(bus, registry, store.clone()), store })
+        Ok(Self {
+            running,
+            ownership,
+            shared,
+            announcer: Announcer::new(bus, registry, store.clone()),
+            store,
+        })
     }
 
-    /// Owns SEND whenever it is this process's turn, until `stop`; then finishes what was begun and gives SEND back.
+    /// Sends for its share of SEND until `stop`; then finishes what was begun and gives its share back.
     ///
     /// # Errors
     /// If a part of it died. What was begun is then settled by the next owner.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
-        self.running.store(true, Ordering::Relaxed);
-        let running = Arc::clone(&self.running);
+        let Self { running, ownership, shared, announcer, store } = self;
+        running.store(true, Ordering::Relaxed);
         let stop = stop.child_token();
         let abandon = CancellationToken::new();
-        let (ledger, writing) = Ledger::new(self.store, self.announcer.clone(), abandon.clone());
-        let sweeping = self.announcer.sweep(stop.clone());
-        let owning = async {
-            let owned = own(&self.lease, &self.shared, ledger, &stop).await;
-            // Whatever ended the owning ends the rest too.
-            stop.cancel();
-            owned
-        };
+        let (ledger, writing) = Ledger::new(store.clone(), announcer.clone(), abandon.clone());
+        let sweeping = announcer.sweep(stop.clone());
+        let (bus, dead) = (shared.bus.clone(), shared.dead.clone());
+        let duty = Duty::default();
+        let scheduling = Schedule::new(bus, store, ledger.clone(), dead, duty.clone()).run(stop.clone());
+        let (tell_changes, changes) = mpsc::channel(CHANGES);
+        let (give_back, returned) = mpsc::channel(CHANGES);
+        let owning = ownership.run(tell_changes, returned, stop.clone());
+        let serving = async { Session::new(shared, ledger, duty).run(changes, give_back, &stop).await };
         let all = async {
-            let (written, (), owned) = tokio::join!(writing, sweeping, owning);
-            owned.and(written)
+            let (written, (), (), (), served) = tokio::join!(writing, sweeping, scheduling, owning, serving);
+            served.and(written)
         };
         tokio::pin!(all);
         tokio::select! {
@@ -144,32 +161,5 @@ impl Dispatcher {
                 all.await
             }
         }
-    }
-}
-
-async fn own(
-    holder: &LeaseHolder,
-    shared: &Shared,
-    ledger: Ledger,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
-    let mut rates = Rates::follow(shared).await?;
-    loop {
-        // What a channel receives while another process owns SEND counts in the first second of the ownership.
-        let acquired = tokio::select! {
-            acquired = holder.acquire(stop) => acquired,
-            failed = rates.listen() => return failed,
-        };
-        let Some((lease, revision)) = acquired else { return Ok(()) };
-        let drained = CancellationToken::new();
-        let session = Session::new(shared.clone(), ledger.clone(), lease.clone(), &mut rates);
-        let owning = async {
-            let owned = session.run(stop).await;
-            // Only now may the lease be given back: nothing is on its way any more.
-            drained.cancel();
-            owned
-        };
-        let (owned, ()) = tokio::join!(owning, holder.keep(&lease, revision, &drained));
-        owned?;
     }
 }

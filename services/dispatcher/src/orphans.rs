@@ -53,14 +53,14 @@ impl Orphans {
     }
 
     async fn give_up_lane(&self, lane: &SendSubject) -> anyhow::Result<()> {
-        let batch = self.shared.queue.read(lane, 1, BATCH).await?;
+        let batch = self.shared.queue.read(lane, 1, BATCH, 0).await?;
         let ids: Vec<CommandId> = batch.messages.iter().map(|message| command_id(lane, message)).collect();
         let keys: Vec<_> = ids.iter().map(|id| (lane.tenant.clone(), id.clone())).collect();
         let records = self.ledger.standing(&keys).await?;
         let mut floor = None;
         for ((message, id), record) in batch.messages.iter().zip(&ids).zip(&records) {
             // A process that slept may hold an old registry, and no longer the lease.
-            if self.over.is_cancelled() || !self.lease.is_valid() {
+            if self.over.is_cancelled() || !self.lease.is_valid() || self.has_channel(lane) {
                 break;
             }
             match self.fate(message, record.as_ref()) {
@@ -83,6 +83,12 @@ impl Orphans {
             self.shared.queue.purge_below(lane, floor).await?;
         }
         Ok(())
+    }
+
+    /// Whether the tenant has the channel by now.
+    fn has_channel(&self, lane: &SendSubject) -> bool {
+        let registry = self.shared.registry.load();
+        registry.channel(&lane.channel).is_some_and(|channel| channel.tenant.id == lane.tenant)
     }
 
     fn fate(&self, message: &QueuedMessage, record: Option<&CommandRecord>) -> Fate {
@@ -127,6 +133,7 @@ impl Orphans {
             at,
             settlement,
             event: Some(event),
+            reach: None,
         };
         self.ledger.settle(outcome).await?;
         Ok(())

@@ -54,6 +54,8 @@ pub(crate) struct Carrier {
     source: String,
     /// The letter that it was before it was replayed; empty if it was none.
     replay_of: String,
+    /// When ingress received it; when it was taken apart if nothing says so.
+    pub(crate) received_at: Timestamp,
 }
 
 impl Carrier {
@@ -64,7 +66,12 @@ impl Carrier {
             provider: webhook.provider(),
             source: webhook.source.clone(),
             replay_of: webhook.replay_of.clone(),
+            received_at: webhook.received_at.as_ref().and_then(from_timestamp).unwrap_or_else(Timestamp::now),
         }
+    }
+
+    pub(crate) fn is_replay(&self) -> bool {
+        !self.replay_of.is_empty()
     }
 
     fn origin(&self, encoding: BodyEncoding) -> staffetta_bus::Origin {
@@ -108,11 +115,9 @@ impl Contents {
 
     fn add_webhook(&mut self, subject: &str, webhook: RawWebhook, registry: &Registry) {
         let carrier = Carrier::of(subject, &webhook);
-        let received_at =
-            webhook.received_at.as_ref().and_then(from_timestamp).unwrap_or_else(Timestamp::now);
         // How long a replayed one lay on DEAD is nobody's lag.
-        if carrier.replay_of.is_empty() {
-            self.arrivals.push(received_at);
+        if !carrier.is_replay() {
+            self.arrivals.push(carrier.received_at);
         }
         // Packed as it came, where it can't be unpacked.
         let packed = |reason, detail, body| DeadLetter {
@@ -131,7 +136,7 @@ impl Contents {
             }
         };
         let came = self.carriers.len();
-        for part in parse(&body, received_at) {
+        for part in parse(&body, carrier.received_at) {
             match part {
                 Part::Found(found) => self.add_found(&carrier, came, found, registry),
                 Part::Broken(broken) => {
@@ -227,7 +232,7 @@ pub(crate) fn letter(reason: &'static str, detail: String, carrier: &Carrier, pa
     if foreign {
         key.extend([carrier.provider.as_str_name(), &carrier.source]);
     }
-    if !carrier.replay_of.is_empty() {
+    if carrier.is_replay() {
         key.push(&carrier.replay_of);
     }
     DeadLetter {

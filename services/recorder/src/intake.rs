@@ -18,6 +18,7 @@ use crate::envelope::{Contents, weight};
 use crate::fitness::{Ability, Fitness};
 use crate::hands::{Hands, Held};
 use crate::metrics::Metrics;
+use crate::receipts;
 
 /// How long NATS holds a request for the next envelope while there is none.
 const WAIT: Duration = Duration::from_secs(2);
@@ -93,6 +94,7 @@ impl Intake {
         let all: Vec<Held> = grouped(batch).into_iter().map(|group| self.hands.take(group)).collect();
         for held in all {
             let contents = Contents::of(&held, &self.registry.load());
+            receipts::tell(&self.bus, &contents).await;
             self.metrics.count(&contents);
             if groups.send(Group { held, contents, start }).await.is_err() {
                 return false;

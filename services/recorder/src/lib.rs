@@ -1,8 +1,8 @@
 //! Turns raw webhooks into events, each exactly once; keeps messages, statuses and conversations.
 //!
 //! Envelopes are taken from WEBHOOKS and taken apart (`intake`), recorded in one transaction for some hundreds of
-//! leaves (`record`), told on EVENTS, marked as told, and acknowledged (`tell`). The order is the point: whatever
-//! dies between two steps leaves work that comes again, and coming again changes nothing. The stages work side by
+//! leaves (`record`), told on EVENTS, marked as told, and acknowledged (`tell`). What counts in a channel's rate is told
+//! before all that (`receipts`). The order is the point: whatever dies between two steps leaves work that comes again, and coming again changes nothing. The stages work side by
 //! side, on one group of envelopes after the other, so that the database has the next leaves while the last ones are
 //! being told.
 
@@ -12,6 +12,7 @@ mod hands;
 mod intake;
 mod metrics;
 mod prune;
+mod receipts;
 mod record;
 mod routing;
 mod tell;

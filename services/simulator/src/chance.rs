@@ -11,6 +11,9 @@ pub(crate) enum Purpose {
     Send = 1,
     Inbound = 2,
     Trace = 3,
+    Stream = 4,
+    Template = 5,
+    Notice = 6,
 }
 
 /// The generator for the `counter`th thing of one number. It depends on nothing else, so concurrent numbers

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -69,18 +69,26 @@ async fn answer_send(world: &World, number: &str, request: Request, arrived: Ins
         // Only JSON is understood here: any other body holds no parameters.
         Err(GraphError::required("messaging_product"))
     };
-    let Verdict { delay, answer } = world.receive(number, bearer(&parts.headers), request, arrived);
+    let Verdict { delay, answer, retry_after_s, usage } =
+        world.receive(number, bearer(&parts.headers), request, arrived);
     if !delay.is_zero() {
         sleep(delay).await;
     }
-    match answer {
-        Answer::Ok(body) => axum::Json(body).into_response(),
-        Answer::Error(error) => refuse(world, &error),
+    let retry_after = retry_after_s.map(HeaderValue::from);
+    let (mut response, retry_after) = match answer {
+        Answer::Ok(body) => (axum::Json(body).into_response(), None),
+        Answer::Error(error) => (refuse(world, &error), retry_after),
         Answer::Html502 => {
-            (StatusCode::BAD_GATEWAY, [(CONTENT_TYPE, "text/html; charset=utf-8")], EDGE_PAGE).into_response()
+            let kind = [(CONTENT_TYPE, "text/html; charset=utf-8")];
+            ((StatusCode::BAD_GATEWAY, kind, EDGE_PAGE).into_response(), retry_after)
         }
-        Answer::Cut => cut(),
+        Answer::Cut => return cut(),
+    };
+    response.headers_mut().extend(retry_after.map(|seconds| (RETRY_AFTER, seconds)));
+    if let Some(usage) = usage {
+        response.headers_mut().extend(usage);
     }
+    response
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,17 +104,15 @@ async fn number(
     headers: HeaderMap,
 ) -> Response {
     let known = {
-        let state = world.state();
+        let (now, state) = (world.now(), world.state());
         state.authorise(&number, bearer(&headers)).map(|()| {
             state.channels.get(number.as_str()).map(|channel| {
-                let level =
-                    if channel.config.rate > crate::options::DEFAULT_RATE { "HIGH" } else { "STANDARD" };
                 json!({
                     "id": number,
                     "display_phone_number": channel.config.display_phone_number,
                     "verified_name": channel.config.verified_name,
                     "quality_rating": "GREEN",
-                    "throughput": { "level": level },
+                    "throughput": { "level": channel.level_at(now) },
                 })
             })
         })

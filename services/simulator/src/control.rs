@@ -10,12 +10,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::faults::{Fault, MAX_FAULTS};
 use crate::inbound::{InboundError, InboundMessage, InboundRate};
 use crate::options::{Behaviour, InvalidOption, SimChannel};
 use crate::report::{Detail, Report};
+use crate::templates::Template;
+use crate::throughput::Upgrade;
+use crate::usage::Usage;
+use crate::users::UserState;
 use crate::validate::phone;
 use crate::world::World;
 
@@ -40,15 +44,34 @@ pub enum ControlError {
     /// The faults in force are too many.
     #[error("{MAX_FAULTS} faults are in force already")]
     TooManyFaults,
+    /// An upgrade that takes something away.
+    #[error("an upgrade's rate must not be below the one before")]
+    LowerRate,
+    /// Neither a phone number nor a business-scoped user id.
+    #[error("a user is a phone number or a business-scoped user id")]
+    BadUser,
+    /// More than are kept.
+    #[error("{most} {what} are known already")]
+    TooMany {
+        /// What there are too many of.
+        what: &'static str,
+        /// How many may be known.
+        most: usize,
+    },
 }
 
 impl IntoResponse for ControlError {
     fn into_response(self) -> Response {
         let status = match &self {
             Self::UnknownNumber | Self::Inbound(InboundError::UnknownNumber) => StatusCode::NOT_FOUND,
-            Self::Body(_) | Self::NotText | Self::Option(_) | Self::Inbound(_) | Self::TooManyFaults => {
-                StatusCode::BAD_REQUEST
-            }
+            Self::Body(_)
+            | Self::NotText
+            | Self::Option(_)
+            | Self::Inbound(_)
+            | Self::TooManyFaults
+            | Self::LowerRate
+            | Self::BadUser
+            | Self::TooMany { .. } => StatusCode::BAD_REQUEST,
         };
         (status, axum::Json(json!({ "error": self.to_string() }))).into_response()
     }
@@ -61,6 +84,10 @@ pub(crate) fn routes() -> Router<Arc<World>> {
     Router::new()
         .route("/_sim/channels/{number}", put(put_channel))
         .route("/_sim/token/{number}", post(post_token))
+        .route("/_sim/upgrade/{number}", post(post_upgrade))
+        .route("/_sim/templates/{name}", put(put_template))
+        .route("/_sim/users/{user}", put(put_user))
+        .route("/_sim/usage", put(put_usage))
         .route("/_sim/behaviour", get(get_behaviour).put(put_behaviour))
         .route("/_sim/behaviour/{number}", put(put_channel_behaviour).delete(delete_channel_behaviour))
         .route("/_sim/faults", get(get_faults).post(post_fault).delete(delete_faults))
@@ -108,6 +135,12 @@ impl World {
         Ok(())
     }
 
+    pub(crate) fn set_usage(&self, usage: Usage) -> Result<(), ControlError> {
+        usage.check()?;
+        self.state().usage = (usage != Usage::default()).then_some(usage);
+        Ok(())
+    }
+
     pub(crate) fn add_fault(&self, mut fault: Fault) -> Result<(), ControlError> {
         fault.check()?;
         // A recipient may be written like a send's `to`; sends are compared by digits.
@@ -118,8 +151,57 @@ impl World {
 }
 
 async fn put_channel(State(world): State<Arc<World>>, Path(number): Path<String>, body: Bytes) -> Answer {
-    let channel = SimChannel { phone_number_id: number, ..read(&body)? };
+    let mut settings: Map<String, Value> = read(&body)?;
+    let level = settings.remove("throughput_level").map(serde_json::from_value).transpose()?;
+    let channel =
+        SimChannel { phone_number_id: number.clone(), ..serde_json::from_value(Value::Object(settings))? };
     world.put_channel(channel)?;
+    world.set_level(&number, level)?;
+    done()
+}
+
+/// An upgrade of the number's throughput begins.
+async fn post_upgrade(State(world): State<Arc<World>>, Path(number): Path<String>, body: Bytes) -> Answer {
+    let upgrade: Upgrade = read(&body)?;
+    world.upgrade(&number, upgrade)?;
+    done()
+}
+
+/// Replaces what is known of a template.
+async fn put_template(State(world): State<Arc<World>>, Path(name): Path<String>, body: Bytes) -> Answer {
+    let template: Template = read(&body)?;
+    world.put_template(&name, template)?;
+    done()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct User {
+    state: UserState,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OfNumber {
+    phone_number_id: Option<String>,
+}
+
+/// Says how a user stands to one number or to all.
+async fn put_user(
+    State(world): State<Arc<World>>,
+    Path(user): Path<String>,
+    Query(OfNumber { phone_number_id }): Query<OfNumber>,
+    body: Bytes,
+) -> Answer {
+    let User { state } = read(&body)?;
+    world.put_user(&user, state, phone_number_id.as_deref())?;
+    done()
+}
+
+/// Says how much of the call limits is used; `{}` says nothing.
+async fn put_usage(State(world): State<Arc<World>>, body: Bytes) -> Answer {
+    let usage: Usage = read(&body)?;
+    world.set_usage(usage)?;
     done()
 }
 

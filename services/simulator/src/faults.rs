@@ -33,6 +33,9 @@ pub struct Fault {
     /// How long it lasts from when it was made, in milliseconds.
     #[serde(default)]
     pub for_ms: Option<u64>,
+    /// The seconds in the `Retry-After` of an answer that it refuses. Meta documents no such header.
+    #[serde(default)]
+    pub retry_after_s: Option<u32>,
 }
 
 fn certain() -> f64 {
@@ -76,7 +79,15 @@ impl Fault {
     /// This fault for every send, until it is removed.
     #[must_use]
     pub fn always(kind: FaultKind) -> Self {
-        Self { kind, phone_number_id: None, recipient: None, probability: 1.0, count: None, for_ms: None }
+        Self {
+            kind,
+            phone_number_id: None,
+            recipient: None,
+            probability: 1.0,
+            count: None,
+            for_ms: None,
+            retry_after_s: None,
+        }
     }
 
     /// This fault for the next `count` sends.
@@ -96,6 +107,7 @@ impl Fault {
 pub(crate) struct Strike {
     pub(crate) delay: Duration,
     pub(crate) kind: Option<FaultKind>,
+    pub(crate) retry_after_s: Option<u32>,
 }
 
 /// The faults that are in force.
@@ -142,7 +154,10 @@ impl Faults {
             }
             match fault.kind {
                 FaultKind::Slow { delay_ms } => strike.delay += Duration::from_millis(delay_ms),
-                kind => strike.kind = Some(kind),
+                kind => {
+                    strike.kind = Some(kind);
+                    strike.retry_after_s = fault.retry_after_s;
+                }
             }
         }
         strike

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use rand::Rng as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::sleep_until;
@@ -45,6 +46,20 @@ pub struct InboundRate {
     /// How many users write, in turn.
     #[serde(default = "some_users")]
     pub users: u32,
+    /// How the messages lie in time.
+    #[serde(default)]
+    pub spread: Spread,
+}
+
+/// How a stream's messages lie in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Spread {
+    /// One after the other at equal distances.
+    #[default]
+    Even,
+    /// Each whenever it likes, as of many users who know nothing of each other.
+    Poisson,
 }
 
 fn some_users() -> u32 {
@@ -80,13 +95,32 @@ pub(crate) struct Stream {
     rate: InboundRate,
     since: u64,
     sent: u64,
+    /// When its next message is due, in microseconds.
+    next: f64,
 }
 
 impl Stream {
-    /// When its next message is due.
+    fn new(rate: InboundRate, since: u64, (seed, number): (u64, &str)) -> Self {
+        let mut stream = Self { rate, since, sent: 0, next: since as f64 };
+        stream.put_off((seed, number));
+        stream
+    }
+
     fn next(&self) -> u64 {
-        let offset = (self.sent + 1) as f64 * SECOND_US as f64 / self.rate.per_second;
-        self.since.saturating_add(offset as u64)
+        self.next as u64
+    }
+
+    /// Sets when the message after those sent is due. The seed decides it, and nothing else.
+    fn put_off(&mut self, (seed, number): (u64, &str)) {
+        let gap = SECOND_US as f64 / self.rate.per_second;
+        self.next = match self.rate.spread {
+            Spread::Even => self.since as f64 + (self.sent + 1) as f64 * gap,
+            Spread::Poisson => {
+                let mut rng = generator(seed, number, Purpose::Stream, self.sent);
+                // 1 - x lies above 0, and its logarithm is finite.
+                self.next - (1.0 - rng.random::<f64>()).ln() * gap
+            }
+        };
     }
 }
 
@@ -95,7 +129,7 @@ impl World {
     /// to the webhook. Gives back its wamid.
     pub(crate) fn inbound(&self, message: InboundMessage) -> Result<String, InboundError> {
         let mut state = self.state();
-        let State { channels, behaviour, log_room, .. } = &mut *state;
+        let State { channels, behaviour, users, log_room, .. } = &mut *state;
         let channel =
             channels.get_mut(message.phone_number_id.as_str()).ok_or(InboundError::UnknownNumber)?;
         let behaviour = channel.behaviour.as_ref().unwrap_or(behaviour).clone();
@@ -126,6 +160,7 @@ impl World {
         let at = self.now();
         channel.throughput.record(at);
         channel.windows.open(user.id(), at, behaviour.windows);
+        channel.unblock(user.id(), users);
         channel.ledger.inbound(at, log_room);
         let contact = user.contact(message.name);
         let duplicate = happens(&mut rng, behaviour.duplicate);
@@ -157,7 +192,7 @@ impl World {
         if channel.source.is_none() {
             return Err(InboundError::NoWebhook);
         }
-        channel.stream = (rate.per_second > 0.0).then_some(Stream { rate, since, sent: 0 });
+        channel.stream = (rate.per_second > 0.0).then(|| Stream::new(rate, since, (self.seed, number)));
         drop(state);
         self.streams_changed.notify_one();
         Ok(())
@@ -175,6 +210,7 @@ impl World {
                 let user = stream.sent % u64::from(stream.rate.users.max(1));
                 owed.push((number.clone(), user, stream.sent));
                 stream.sent += 1;
+                stream.put_off((self.seed, number));
                 burst += 1;
             }
             next = Some(next.map_or(stream.next(), |next| next.min(stream.next())));
@@ -233,5 +269,41 @@ impl User {
             Self::Phone(phone) => Contact { profile, wa_id: Some(phone), user_id: None },
             Self::Scoped(id) => Contact { profile, wa_id: None, user_id: Some(id) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The distances of the first messages at 100 a second, in microseconds.
+    fn gaps(spread: Spread) -> Vec<u64> {
+        let rate = InboundRate { per_second: 100.0, users: 1, spread };
+        let mut stream = Stream::new(rate, 500, (7, "100"));
+        let mut last = 500;
+        let gap = |_| {
+            let gap = stream.next() - last;
+            last = stream.next();
+            stream.sent += 1;
+            stream.put_off((7, "100"));
+            gap
+        };
+        (0..10_000).map(gap).collect()
+    }
+
+    #[test]
+    fn an_even_stream_keeps_its_distance() {
+        assert!(gaps(Spread::Even).iter().all(|&gap| gap == 10_000));
+    }
+
+    #[test]
+    fn a_poisson_stream_has_its_rate_and_no_rhythm() {
+        let gaps = gaps(Spread::Poisson);
+        assert_eq!(gaps, super::tests::gaps(Spread::Poisson), "the same seed, the same stream");
+        let mean = gaps.iter().sum::<u64>() as f64 / gaps.len() as f64;
+        assert!((9_500.0..10_500.0).contains(&mean), "on average {mean} microseconds");
+        // Of exponential gaps a share of 1 - 1/e is shorter than the mean.
+        let short = gaps.iter().filter(|&&gap| gap < 10_000).count();
+        assert!((6_100..6_500).contains(&short), "{short} of 10,000 are short");
     }
 }

@@ -18,7 +18,12 @@ mod chance;
 mod faults;
 mod graph_error;
 mod limits;
+mod rules;
 mod statuses;
+mod templates;
+mod throughput;
+mod usage;
+mod users;
 mod validate;
 
 mod escape;
@@ -38,12 +43,16 @@ use tokio_util::sync::CancellationToken;
 
 pub use control::ControlError;
 pub use faults::{Fault, FaultKind};
-pub use inbound::{InboundError, InboundMessage, InboundRate};
+pub use inbound::{InboundError, InboundMessage, InboundRate, Spread};
 pub use options::{
     Behaviour, DEFAULT_RATE, Delays, InvalidOption, Options, PairLimit, Signing, SimChannel, StatusKind,
     WebhookRetry, WebhookTarget, WindowMode, WindowState, Windows,
 };
-pub use report::{ChannelReport, Detail, Report, SendSeen, WebhookCounts, WorstSecond};
+pub use report::{ChannelReport, Detail, RefusalSeen, Report, SendSeen, WebhookCounts, WorstSecond};
+pub use templates::{Template, TemplateCategory, TemplateStatus};
+pub use throughput::{ThroughputLevel, Upgrade};
+pub use usage::{BusinessUsage, Usage};
+pub use users::UserState;
 
 use postman::Postman;
 use world::World;
@@ -127,6 +136,45 @@ impl Simulator {
     /// number and on an empty token.
     pub fn set_token(&self, phone_number_id: &str, access_token: &str) -> Result<(), ControlError> {
         self.world.set_token(phone_number_id, access_token.to_owned())
+    }
+
+    /// Begins an upgrade of a number's throughput: sends are refused with 131057 until its outage is over, then
+    /// the new rate holds and the webhook is told. Fails on an unknown number and a rate below the one before.
+    pub fn upgrade(&self, phone_number_id: &str, upgrade: Upgrade) -> Result<(), ControlError> {
+        self.world.upgrade(phone_number_id, upgrade)
+    }
+
+    /// Makes a number report this level, or with `None` the one that follows from its rate. Fails on an
+    /// unknown number.
+    pub fn set_throughput_level(
+        &self,
+        phone_number_id: &str,
+        level: Option<ThroughputLevel>,
+    ) -> Result<(), ControlError> {
+        self.world.set_level(phone_number_id, level)
+    }
+
+    /// Replaces what is known of a template, for all accounts; a change of its status goes to their webhooks.
+    /// Fails on a name that no template can have, and beyond ten thousand templates.
+    pub fn put_template(&self, name: &str, template: Template) -> Result<(), ControlError> {
+        self.world.put_template(name, template)
+    }
+
+    /// Says how a user stands to one number, or with `None` to all; the beginning and the end of an opt-out go
+    /// to the webhook. Fails on what is not a user, an unknown number, and beyond a hundred thousand users.
+    pub fn put_user(
+        &self,
+        user: &str,
+        stands: UserState,
+        phone_number_id: Option<&str>,
+    ) -> Result<(), ControlError> {
+        self.world.put_user(user, stands, phone_number_id)
+    }
+
+    /// Says how much of the call limits is used: answers tell it, and at 100 percent sends are refused. Fails
+    /// on a percentage above 100.
+    pub fn set_usage(&self, usage: Usage) -> Result<(), ControlError> {
+        self.world.set_usage(usage)
     }
 
     /// Replaces how all numbers behave that have no behaviour of their own. Fails on an impossible value.

@@ -175,6 +175,15 @@ pub enum InvalidOption {
         /// The option's name.
         name: &'static str,
     },
+    /// A percentage above 100.
+    #[error("{name} is a percentage: it must lie between 0 and 100")]
+    Percent {
+        /// The option's name.
+        name: &'static str,
+    },
+    /// A name that no template can have.
+    #[error("a template's name is up to 512 lower case letters, digits and underscores")]
+    TemplateName,
 }
 
 impl Behaviour {

@@ -10,6 +10,8 @@ use crate::limits::SECOND_US;
 
 /// Texts are kept for the detailed report up to this many characters.
 const TEXT_KEPT: usize = 256;
+/// So many refusals are kept for the detailed report, per number.
+const REFUSALS_KEPT: usize = 1_000;
 
 /// What the simulator saw since it started, or since the last reset.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -49,6 +51,12 @@ pub struct ChannelReport {
     pub sends_per_second: f64,
     /// The same as a share of the limit.
     pub used_share: f64,
+    /// The same as a share of what users' messages in that span left of the limit; 0 when they left nothing.
+    #[serde(default)]
+    pub used_of_rest: f64,
+    /// The longest time between two accepted sends, in microseconds.
+    #[serde(default)]
+    pub longest_gap_us: u64,
     /// Accepted sends whose `biz_opaque_callback_data` had been accepted before.
     pub duplicates: u64,
     /// Accepted sends whose recipient and message had been accepted before.
@@ -61,6 +69,18 @@ pub struct ChannelReport {
     /// The accepted sends in order of arrival, when asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sends: Option<Vec<SendSeen>>,
+    /// The first thousand sends answered with an error, in order of arrival, when asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_at: Option<Vec<RefusalSeen>>,
+}
+
+/// One send that was answered with an error and not accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct RefusalSeen {
+    /// When it arrived, as of [`SendSeen::at_us`].
+    pub at_us: u64,
+    /// Meta's error code.
+    pub code: u32,
 }
 
 /// The most messages in any sliding second, by arrival.
@@ -142,6 +162,7 @@ pub(crate) struct Ledger {
     inbound_at: Vec<u64>,
     /// Shared, so that a report copies quickly under the lock.
     sends: Vec<Arc<SendSeen>>,
+    refused_at: Vec<RefusalSeen>,
 }
 
 impl Ledger {
@@ -171,8 +192,12 @@ impl Ledger {
         self.sends.push(Arc::new(send));
     }
 
-    pub(crate) fn refuse(&mut self, code: u32) {
+    /// A send that arrived at `at_us` was answered with an error.
+    pub(crate) fn refuse(&mut self, code: u32, at_us: u64) {
         *self.refused.entry(code).or_default() += 1;
+        if self.refused_at.len() < REFUSALS_KEPT {
+            self.refused_at.push(RefusalSeen { at_us, code });
+        }
     }
 
     /// The figures. Takes its time on a long log: not for under a lock.
@@ -189,9 +214,18 @@ impl Ledger {
             // n sends have n - 1 gaps between them.
             busy => (accepted_at.len() - 1) as f64 * SECOND_US as f64 / busy as f64,
         };
-        let sends = match detail {
-            Detail::Figures => None,
-            Detail::Sends => Some(self.sends.iter().map(|send| SendSeen::clone(send)).collect()),
+        let rest =
+            f64::from(rate) - self.inbound_within(&accepted_at) as f64 * SECOND_US as f64 / busy_us as f64;
+        let used_of_rest = if busy_us > 0 && rest > 0.0 { sends_per_second / rest } else { 0.0 };
+        let gaps = accepted_at.windows(2).map(|pair| pair[1] - pair[0]);
+        let longest_gap_us = gaps.max().unwrap_or_default();
+        let (sends, refused_at) = match detail {
+            Detail::Figures => (None, None),
+            Detail::Sends => {
+                self.refused_at.sort_unstable();
+                let sends = self.sends.iter().map(|send| SendSeen::clone(send)).collect();
+                (Some(sends), Some(self.refused_at))
+            }
         };
         ChannelReport {
             rate,
@@ -209,12 +243,21 @@ impl Ledger {
             busy_us,
             sends_per_second,
             used_share: sends_per_second / f64::from(rate),
+            used_of_rest,
+            longest_gap_us,
             duplicates: self.duplicates,
             same_message: self.same_message,
             webhooks: self.webhooks,
             not_logged: self.not_logged,
             sends,
+            refused_at,
         }
+    }
+
+    /// Users' messages after the first of these times, up to the last.
+    fn inbound_within(&self, ascending: &[u64]) -> usize {
+        let (Some(&first), Some(&last)) = (ascending.first(), ascending.last()) else { return 0 };
+        self.inbound_at.iter().filter(|&&at| first < at && at <= last).count()
     }
 }
 
@@ -246,7 +289,10 @@ fn worst_second(times: &[u64]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use rand::Rng as _;
+
     use super::*;
+    use crate::chance::{Purpose, generator};
 
     #[test]
     fn the_worst_second_slides_over_the_boundaries_of_clock_seconds() {
@@ -267,6 +313,46 @@ mod tests {
             text_chars: 0,
             text: None,
         }
+    }
+
+    #[test]
+    fn the_worst_second_is_the_one_that_counting_finds() {
+        let mut rng = generator(5, "100", Purpose::Stream, 0);
+        for _ in 0..50 {
+            let mut times: Vec<u64> = (0..60).map(|_| rng.random_range(0..4 * SECOND_US)).collect();
+            times.sort_unstable();
+            // The fullest second begins with one of them.
+            let from =
+                |start: u64| times.iter().filter(|&&at| (start..start + SECOND_US).contains(&at)).count();
+            assert_eq!(worst_second(&times), times.iter().map(|&start| from(start)).max().unwrap() as u64);
+        }
+    }
+
+    #[test]
+    fn what_users_left_is_used_to_its_end() {
+        let mut ledger = Ledger::default();
+        let mut room = 1_000;
+        // Four a second, of which users take one, always just before a send.
+        for at in 0..=30 {
+            let at_us = at * SECOND_US / 3;
+            ledger.arrived(at_us, &mut room);
+            ledger.accepted(send(at_us, "1", "a"), 7, &mut room);
+            if at % 3 == 1 {
+                ledger.inbound(at_us - 1, &mut room);
+            }
+        }
+        ledger.inbound(100 * SECOND_US, &mut room);
+        ledger.refuse(130_429, 9);
+        ledger.refuse(131_056, 8);
+        let report = ledger.report(4, Detail::Sends);
+        assert!((report.used_share - 0.75).abs() < 1e-6 && (report.used_of_rest - 1.0).abs() < 1e-6);
+        assert_eq!(report.worst_second.sends_and_inbound, 4);
+        assert_eq!(report.longest_gap_us, 333_334);
+        let refused = report.refused_at.unwrap();
+        assert_eq!(
+            refused,
+            [RefusalSeen { at_us: 8, code: 131_056 }, RefusalSeen { at_us: 9, code: 130_429 }]
+        );
     }
 
     #[test]

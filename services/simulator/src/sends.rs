@@ -1,16 +1,18 @@
-//! What becomes of a send: the rules, in the order in which they apply.
+//! What becomes of a send, from its arrival to its answer.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::http::HeaderMap;
 use rand::rngs::SmallRng;
 use serde_json::{Value, json};
 
 use crate::chance::{Direction, Purpose, generator, happens, wamid};
 use crate::faults::{FaultKind, Strike};
 use crate::graph_error::GraphError;
-use crate::options::{Behaviour, WindowMode, WindowState};
+use crate::options::Behaviour;
 use crate::report::SendSeen;
+use crate::rules::admit;
 use crate::statuses::{Fate, plan};
 use crate::validate::{Recipient, Request, Send};
 use crate::webhooks::Item;
@@ -21,6 +23,10 @@ use crate::world::{Channel, State, World, unix_ms};
 pub(crate) struct Verdict {
     pub(crate) delay: Duration,
     pub(crate) answer: Answer,
+    /// For the `Retry-After` of a refusal, in seconds.
+    pub(crate) retry_after_s: Option<u32>,
+    /// What the answer says of the call limits.
+    pub(crate) usage: Option<HeaderMap>,
 }
 
 /// What goes back to the client.
@@ -36,7 +42,7 @@ pub(crate) enum Answer {
 
 impl Verdict {
     fn now(answer: Answer) -> Self {
-        Self { delay: Duration::ZERO, answer }
+        Self { delay: Duration::ZERO, answer, retry_after_s: None, usage: None }
     }
 }
 
@@ -51,11 +57,26 @@ impl World {
     ) -> Verdict {
         let at = self.micros(arrived);
         let mut state = self.state();
-        if let Err(error) = state.authorise(number, token) {
-            state.count_refusal(number, error.code, at);
-            return Verdict::now(Answer::Error(error));
-        }
-        let State { channels, behaviour, faults, log_room, .. } = &mut *state;
+        let mut verdict = match state.authorise(number, token).and_then(|()| state.check_usage(number)) {
+            Ok(()) => self.decide(&mut state, number, request, at),
+            Err(error) => {
+                state.count_refusal(number, error.code, at);
+                Verdict::now(Answer::Error(error))
+            }
+        };
+        verdict.usage = state.usage_headers(number);
+        verdict
+    }
+
+    /// Decides on a request of someone who may ask.
+    fn decide(
+        &self,
+        state: &mut State,
+        number: &str,
+        request: Result<Request, GraphError>,
+        at: u64,
+    ) -> Verdict {
+        let State { channels, behaviour, faults, templates, users, log_room, .. } = state;
         let Some(channel) = channels.get_mut(number) else {
             return Verdict::now(Answer::Error(GraphError::unknown_object(number)));
         };
@@ -75,13 +96,13 @@ impl World {
         let send = match send {
             Ok(send) => send,
             Err(error) => {
-                channel.ledger.refuse(error.code);
+                channel.ledger.refuse(error.code, at);
                 return Verdict::now(Answer::Error(error));
             }
         };
         channel.sends += 1;
         let mut rng = generator(self.seed, number, Purpose::Send, channel.sends);
-        let Strike { delay, kind } = faults.strike(number, send.to.id(), at, &mut rng);
+        let Strike { delay, kind, retry_after_s } = faults.strike(number, send.to.id(), at, &mut rng);
         if !delay.is_zero() {
             *channel.ledger.faults.entry("slow").or_default() += 1;
         }
@@ -89,17 +110,18 @@ impl World {
             *channel.ledger.faults.entry(name(kind)).or_default() += 1;
         }
         let behaviour = channel.behaviour.as_ref().unwrap_or(behaviour).clone();
+        let verdict = |answer| Verdict { delay, answer, retry_after_s, usage: None };
         let refuse = |channel: &mut Channel, error: GraphError| {
-            channel.ledger.refuse(error.code);
-            Verdict { delay, answer: Answer::Error(error) }
+            channel.ledger.refuse(error.code, at);
+            verdict(Answer::Error(error))
         };
         match kind {
             Some(FaultKind::Error { code }) => return refuse(channel, GraphError::of(code)),
-            Some(FaultKind::Html502) => return Verdict { delay, answer: Answer::Html502 },
-            Some(FaultKind::CutBeforeAccept) => return Verdict { delay, answer: Answer::Cut },
+            Some(FaultKind::Html502) => return verdict(Answer::Html502),
+            Some(FaultKind::CutBeforeAccept) => return verdict(Answer::Cut),
             _ => {}
         }
-        let fate = match admit(channel, &send, &behaviour, at) {
+        let fate = match admit(channel, &send, &behaviour, (templates, users), at) {
             Err(error) => return refuse(channel, error),
             Ok(fate) => match kind {
                 Some(FaultKind::FailedStatus { code }) => Fate::Fails(GraphError::of(code)),
@@ -112,7 +134,7 @@ impl World {
             Some(FaultKind::AcceptThenError { code }) => Answer::Error(GraphError::of(code)),
             _ => Answer::Ok(accepted(&send, &wamid)),
         };
-        Verdict { delay, answer }
+        verdict(answer)
     }
 
     /// Takes the message and sets its statuses on their way.
@@ -159,36 +181,26 @@ impl State {
         }
     }
 
+    /// Fails while the call limits of the app or of the number's account are used up.
+    fn check_usage(&self, number: &str) -> Result<(), GraphError> {
+        let waba_id = || self.channels.get(number).map_or("", |channel| &channel.config.waba_id);
+        self.usage.as_ref().and_then(|usage| usage.refusal(waba_id())).map_or(Ok(()), Err)
+    }
+
+    fn usage_headers(&self, number: &str) -> Option<HeaderMap> {
+        let waba_id = || self.channels.get(number).map(|channel| channel.config.waba_id.as_str());
+        self.usage.as_ref().map(|usage| usage.headers(waba_id()))
+    }
+
     fn count_refusal(&mut self, number: &str, code: u32, at: u64) {
         match self.channels.get_mut(number) {
             Some(channel) => {
                 channel.ledger.arrived(at, &mut self.log_room);
-                channel.ledger.refuse(code);
+                channel.ledger.refuse(code, at);
             }
             None => *self.refused.entry(code).or_default() += 1,
         }
     }
-}
-
-/// The limits: throughput, then pair, then window.
-fn admit(channel: &mut Channel, send: &Send, behaviour: &Behaviour, at: u64) -> Result<Fate, GraphError> {
-    let rate = usize::try_from(channel.config.rate.get()).unwrap_or(usize::MAX);
-    if !channel.throughput.admit(at, rate) {
-        return Err(GraphError::of(130_429));
-    }
-    let user = send.to.id();
-    if behaviour.pair.is_some_and(|limit| !channel.pairs.admit(user, at, limit)) {
-        return Err(GraphError::of(131_056));
-    }
-    let windows = behaviour.windows;
-    if send.is_free_form() && channel.windows.state(user, at, windows) == WindowState::Closed {
-        return match windows.mode {
-            WindowMode::Off => Ok(Fate::Arrives),
-            WindowMode::Sync => Err(GraphError::of(131_047)),
-            WindowMode::Async => Ok(Fate::Fails(GraphError::of(131_047))),
-        };
-    }
-    Ok(Fate::Arrives)
 }
 
 /// The synchronous answer to an accepted send.

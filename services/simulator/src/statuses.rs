@@ -12,7 +12,9 @@ use crate::webhooks::{Pricing, Status};
 /// What becomes of an accepted message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
-    Arrives,
+    /// The user gets it, at this price.
+    Arrives(Pricing),
+    /// A `failed` status is all that follows.
     Fails(GraphError),
 }
 
@@ -30,11 +32,14 @@ pub(crate) fn plan(
         (happens(rng, behaviour.skip_delivered), happens(rng, behaviour.skip_read));
     let reorder = happens(rng, behaviour.reorder);
     let delays = behaviour.delays;
-    if let Fate::Fails(error) = fate {
-        let mut failed = status(send, wamid, "failed", now + delays.sent_ms);
-        failed.errors.push(error.in_status());
-        return vec![(delays.sent_ms, failed)];
-    }
+    let pricing = match fate {
+        Fate::Arrives(pricing) => *pricing,
+        Fate::Fails(error) => {
+            let mut failed = status(send, wamid, "failed", now + delays.sent_ms);
+            failed.errors.push(error.in_status());
+            return vec![(delays.sent_ms, failed)];
+        }
+    };
     let mut kinds = behaviour.statuses.clone();
     kinds.sort_unstable();
     kinds.dedup();
@@ -62,7 +67,7 @@ pub(crate) fn plan(
         };
         let mut status = status(send, wamid, name, now + delay(kind));
         // The price stands on `sent` and on one of the others.
-        status.pricing = (kind == StatusKind::Sent || Some(kind) == priced_later).then(|| pricing(send));
+        status.pricing = (kind == StatusKind::Sent || Some(kind) == priced_later).then_some(pricing);
         (told, status)
     });
     plan.collect()
@@ -94,19 +99,18 @@ fn status(send: &Send, wamid: &str, name: &'static str, at_ms: u64) -> Status {
     }
 }
 
-fn pricing(send: &Send) -> Pricing {
-    if send.is_free_form() {
-        Pricing { billable: false, pricing_model: "PMP", kind: "free_customer_service", category: "service" }
-    } else {
-        Pricing { billable: true, pricing_model: "PMP", kind: "regular", category: "utility" }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::chance::{Purpose, generator};
     use crate::validate::{Request, parse};
+
+    const ARRIVES: Fate = Fate::Arrives(Pricing {
+        billable: false,
+        pricing_model: "PMP",
+        kind: "free_customer_service",
+        category: "service",
+    });
 
     fn planned(behaviour: &Behaviour, fate: &Fate, kind: &str) -> Vec<(u64, String)> {
         let body = match kind {
@@ -124,20 +128,20 @@ mod tests {
 
     #[test]
     fn a_message_is_sent_delivered_and_read() {
-        let plan = planned(&Behaviour::default(), &Fate::Arrives, "text");
+        let plan = planned(&Behaviour::default(), &ARRIVES, "text");
         assert_eq!(plan, [(20, "sent".to_owned()), (60, "delivered".to_owned()), (120, "read".to_owned())]);
     }
 
     #[test]
     fn disorder_comes_as_asked_for() {
         let shuffled = Behaviour { reorder: 1.0, ..Behaviour::default() };
-        let plan = planned(&shuffled, &Fate::Arrives, "text");
-        assert_eq!(plan, planned(&shuffled, &Fate::Arrives, "text"), "the same seed, the same order");
+        let plan = planned(&shuffled, &ARRIVES, "text");
+        assert_eq!(plan, planned(&shuffled, &ARRIVES, "text"), "the same seed, the same order");
         let names: Vec<&str> = plan.iter().map(|(_, name)| name.as_str()).collect();
         assert_ne!(names, ["sent", "delivered", "read"]);
         let open_chat = Behaviour { skip_delivered: 1.0, ..Behaviour::default() };
-        assert_eq!(planned(&open_chat, &Fate::Arrives, "text").len(), 2);
-        assert_eq!(planned(&Behaviour::default(), &Fate::Arrives, "reaction"), [(20, "sent".to_owned())]);
+        assert_eq!(planned(&open_chat, &ARRIVES, "text").len(), 2);
+        assert_eq!(planned(&Behaviour::default(), &ARRIVES, "reaction"), [(20, "sent".to_owned())]);
         let fate = Fate::Fails(GraphError::of(131_026));
         assert_eq!(planned(&Behaviour::default(), &fate, "text"), [(20, "failed".to_owned())]);
     }

@@ -4,6 +4,8 @@ mod content;
 mod interactive;
 mod template;
 
+pub(crate) use template::is_template_name;
+
 use serde_json::{Map, Value};
 
 use crate::graph_error::GraphError;
@@ -28,9 +30,18 @@ pub(crate) struct Send {
     pub(crate) input: String,
     pub(crate) kind: String,
     pub(crate) text: Option<String>,
+    /// The template, if it is one.
+    pub(crate) template: Option<TemplateName>,
     pub(crate) callback_data: Option<String>,
     /// Stands for recipient-independent content: equal for equal messages.
     pub(crate) message: u64,
+}
+
+/// A template in one of its languages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct TemplateName {
+    pub(crate) name: String,
+    pub(crate) language: String,
 }
 
 impl Send {
@@ -111,7 +122,9 @@ fn send(body: &Object) -> Result<Send, GraphError> {
     let message = body.get(kind).map_or(0, |message| hash(&(kind, message.to_string())));
     let text = body.get("text").and_then(|text| text.get("body")).and_then(Value::as_str);
     let text = text.filter(|_| kind == "text").map(str::to_owned);
-    Ok(Send { to, input, kind: kind.to_owned(), text, callback_data, message })
+    let template = body.get("template").filter(|_| kind == "template").and_then(Value::as_object);
+    let template = template.and_then(template::name);
+    Ok(Send { to, input, kind: kind.to_owned(), text, template, callback_data, message })
 }
 
 fn recipient(body: &Object) -> Result<(Recipient, String), GraphError> {

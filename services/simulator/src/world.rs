@@ -7,14 +7,18 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::chance::{Purpose, generator, trace_id};
+use crate::chance::{Purpose, generator, happens, trace_id};
 use crate::faults::Faults;
 use crate::inbound::Stream;
 use crate::limits::{Pairs, Throughput, UserWindows};
 use crate::options::{Behaviour, Options, SimChannel, WebhookTarget};
 use crate::postman::Scheduled;
 use crate::report::{Detail, Ledger, Report};
-use crate::webhooks::{Item, Source, Update};
+use crate::templates::Templates;
+use crate::throughput::{ThroughputLevel, Upgrading};
+use crate::usage::Usage;
+use crate::users::Users;
+use crate::webhooks::{Item, Notice, Source, Update};
 
 /// Everything the simulator knows. One short lock guards it: no await, no scan of a log under it but the
 /// copy that a report takes.
@@ -35,6 +39,10 @@ pub(crate) struct State {
     pub(crate) channels: HashMap<Arc<str>, Channel>,
     pub(crate) behaviour: Arc<Behaviour>,
     pub(crate) faults: Faults,
+    pub(crate) templates: Templates,
+    pub(crate) users: Users,
+    /// Missing while nobody speaks of it, which costs a send nothing.
+    pub(crate) usage: Option<Usage>,
     pub(crate) refused: BTreeMap<u32, u64>,
     pub(crate) log_room: usize,
     log_capacity: usize,
@@ -48,11 +56,15 @@ pub(crate) struct Channel {
     pub(crate) config: SimChannel,
     pub(crate) behaviour: Option<Arc<Behaviour>>,
     pub(crate) source: Option<Arc<Source>>,
+    pub(crate) level: Option<ThroughputLevel>,
+    pub(crate) upgrading: Option<Upgrading>,
+    pub(crate) users: Users,
     pub(crate) throughput: Throughput,
     pub(crate) pairs: Pairs,
     pub(crate) windows: UserWindows,
     pub(crate) sends: u64,
     pub(crate) inbound: u64,
+    notices: u64,
     pub(crate) stream: Option<Stream>,
     pub(crate) ledger: Ledger,
 }
@@ -63,6 +75,9 @@ impl World {
             channels: HashMap::new(),
             behaviour: Arc::new(options.behaviour.clone()),
             faults: Faults::default(),
+            templates: Templates::default(),
+            users: Users::default(),
+            usage: None,
             refused: BTreeMap::new(),
             log_room: options.log_capacity,
             log_capacity: options.log_capacity,
@@ -119,6 +134,27 @@ impl World {
         lost + u64::from(!self.schedule(due, update))
     }
 
+    /// Hands a change of a field to the number's webhook, due after `delay`, if it has one. `common` is what
+    /// holds for numbers without a behaviour of their own.
+    pub(crate) fn announce(
+        &self,
+        channel: &mut Channel,
+        common: &Arc<Behaviour>,
+        (field, value): (&'static str, serde_json::Value),
+        delay: Duration,
+    ) {
+        channel.notices += 1;
+        let number = &channel.config.phone_number_id;
+        let mut rng = generator(self.seed, number, Purpose::Notice, channel.notices);
+        let behaviour = channel.behaviour.as_ref().unwrap_or(common).clone();
+        let duplicate = happens(&mut rng, behaviour.duplicate);
+        let time = unix_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)) / 1000;
+        let notice = Item::Notice(Arc::new(Notice { field, time, value }));
+        if let Some(update) = channel.update(&behaviour, notice) {
+            channel.ledger.webhooks.lost += self.tell(update, delay, duplicate);
+        }
+    }
+
     /// When something that happens after `delay` is told: at the end of the span in which updates gather.
     fn due(&self, behaviour: &Behaviour, delay: Duration) -> Instant {
         let due = Instant::now() + delay;
@@ -154,9 +190,9 @@ impl World {
 
     pub(crate) fn report(&self, detail: Detail) -> Report {
         let (ledgers, refused, webhook_posts) = {
-            let state = self.state();
+            let (now, state) = (self.now(), self.state());
             let copy = |(id, channel): (&Arc<str>, &Channel)| {
-                (id.to_string(), channel.config.rate.get(), channel.ledger.clone())
+                (id.to_string(), channel.rate_at(now).get(), channel.ledger.clone())
             };
             let ledgers: Vec<_> = state.channels.iter().map(copy).collect();
             (ledgers, state.refused.clone(), state.webhook_posts)
@@ -186,17 +222,23 @@ impl State {
         if let Some(channel) = self.channels.get_mut(&id) {
             channel.config = config;
             channel.source = source;
+            channel.upgrading = None;
+            channel.level = None;
             return;
         }
         let channel = Channel {
             config,
             behaviour: None,
             source,
+            level: None,
+            upgrading: None,
+            users: Users::default(),
             throughput: Throughput::default(),
             pairs: Pairs::default(),
             windows: UserWindows::default(),
             sends: 0,
             inbound: 0,
+            notices: 0,
             stream: None,
             ledger: Ledger::default(),
         };

@@ -6,7 +6,6 @@ mod progress;
 mod replay;
 mod show;
 
-use std::io;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
@@ -16,6 +15,7 @@ use staffetta_domain::{ChannelId, TenantId};
 use staffetta_runtime::Config;
 
 use crate::run::connect;
+use crate::terminal::is_broken_pipe;
 
 /// What to do with dead letters.
 #[derive(Debug, Args)]
@@ -74,12 +74,7 @@ pub(crate) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         Command::Replay(arguments) => replay::run(arguments, config, bus, &dead).await,
     };
     match outcome {
-        // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&error) => Ok(ExitCode::SUCCESS),
         outcome => outcome,
     }
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

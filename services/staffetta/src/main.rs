@@ -3,9 +3,11 @@
 mod apply;
 mod dead;
 mod demo;
+mod hold;
 mod nats_child;
 mod parts;
 mod run;
+mod terminal;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -44,6 +46,8 @@ enum Command {
     Apply(apply::Arguments),
     /// List, show and replay what could not be processed.
     Dead(dead::Arguments),
+    /// List the channels that have stopped sending, and let them try again.
+    Hold(hold::Arguments),
     /// Bring the database's schema, the streams and the buckets up to date.
     Migrate,
     /// Show a message coming in and two going out, with everything that takes part.
@@ -89,6 +93,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
         Command::Demo { once } => return demo::run(once).await,
         Command::Dead(arguments) => return dead::run(arguments, &config).await,
+        Command::Hold(arguments) => return hold::run(arguments, &config).await,
         Command::Apply(arguments) => return apply::run(arguments, &config).await,
         _ => telemetry::start_logs(),
     }
@@ -100,7 +105,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Api => run::parts(&config, &[Part::Api]).await?,
         Command::Simulator => run::parts(&config, &[Part::Simulator]).await?,
         Command::Migrate => run::migrate(&config).await?,
-        Command::Apply(_) | Command::Dead(_) | Command::Demo { .. } => {}
+        Command::Apply(_) | Command::Dead(_) | Command::Hold(_) | Command::Demo { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! Each service, made from the configuration and handed to the process's life.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
@@ -11,7 +12,7 @@ use staffetta_ingress::Ingress;
 use staffetta_recorder::Recorder;
 use staffetta_runtime::config::SimulatorConfig;
 use staffetta_runtime::{Config, Health, Task};
-use staffetta_store::{Store, StoreOptions};
+use staffetta_store::{Store, StoreError, StoreOptions};
 use tokio_util::sync::CancellationToken;
 
 /// What a process can run.
@@ -98,15 +99,18 @@ pub(crate) fn need_bus(parts: &[Part]) -> bool {
 
 /// Opens the database and brings its schema up to date.
 pub(crate) async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let options = StoreOptions {
-        max_connections: config.database.max_connections,
-        timeout: std::time::Duration::from_millis(config.database.timeout_ms),
-    };
-    let store = Store::connect(config.database_url().expose_secret(), &options)
-        .await
-        .context("opening the database")?;
+    let store = connect_store(config).await.context("opening the database")?;
     store.migrate().await.context("bringing the database up to date")?;
     Ok(store)
+}
+
+/// Opens the database as it is.
+pub(crate) async fn connect_store(config: &Config) -> Result<Store, StoreError> {
+    let options = StoreOptions {
+        max_connections: config.database.max_connections,
+        timeout: Duration::from_millis(config.database.timeout_ms),
+    };
+    Store::connect(config.database_url().expose_secret(), &options).await
 }
 
 /// The key that opens the registry's secrets, if one is configured.

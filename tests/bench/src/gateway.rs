@@ -30,6 +30,8 @@ pub(crate) struct Gateway {
 pub(crate) struct Service {
     process: Process,
     pid: u32,
+    http: reqwest::Client,
+    admin: SocketAddr,
 }
 
 impl Gateway {
@@ -72,7 +74,7 @@ impl Gateway {
             Err(error) => Some(Err(error)),
         });
         ready.await.flatten().with_context(|| process.log_end())?;
-        Ok(Service { process, pid })
+        Ok(Service { process, pid, http: self.http.clone(), admin })
     }
 
     /// Makes the registry hold what `registry` says. Makes the streams too, where they are missing.
@@ -120,6 +122,22 @@ impl Service {
         }
     }
 
+    /// What a counter of its `/metrics` has come to, all labels together; 0 before it counted anything.
+    ///
+    /// Fails when it does not answer.
+    pub(crate) async fn counted(&self, counter: &str) -> anyhow::Result<f64> {
+        let url = format!("http://{}/metrics", self.admin);
+        let answer = self.http.get(url).send().await.context("asking for metrics")?;
+        Ok(sum(&answer.text().await.context("reading metrics")?, counter))
+    }
+
+    /// Kills it, and waits.
+    ///
+    /// Fails when it had ended before.
+    pub(crate) async fn kill(mut self) -> anyhow::Result<()> {
+        self.process.kill().await.map(drop)
+    }
+
     /// Asks it to end, and waits.
     ///
     /// Fails when it doesn't end in time, or not with 0.
@@ -128,6 +146,13 @@ impl Service {
         ensure!(status.success(), "a service did not end well ({status}); {}", self.process.log_end());
         Ok(())
     }
+}
+
+/// Of all lines of one metric, as Prometheus reads them.
+fn sum(metrics: &str, name: &str) -> f64 {
+    let lines = metrics.lines().filter_map(|line| line.strip_prefix(name));
+    let own = lines.filter(|rest| rest.starts_with(['{', ' ']));
+    own.filter_map(|rest| rest.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
 /// A client for this machine alone.
@@ -139,4 +164,17 @@ pub(crate) fn client() -> anyhow::Result<reqwest::Client> {
 pub(crate) fn free_address() -> anyhow::Result<SocketAddr> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_counter_is_the_sum_of_its_labels_and_no_other_metric() {
+        let metrics = "# HELP sends_total Sends\n# TYPE sends_total counter\n\
+                       sends_total{outcome=\"accepted\",scope=\"a b\"} 40\nsends_total{outcome=\"pair\"} 2\n\
+                       sends_total_more 9\n";
+        assert_eq!((sum(metrics, "sends_total"), sum(metrics, "none")), (42.0, 0.0));
+    }
 }

@@ -1,10 +1,12 @@
 //! What an ERP sees of its conversations, over the API.
 
+use std::time::SystemTime;
+
 use futures_util::future::try_join_all;
 use serde_json::{Value, json};
 use staffetta_tests::{CARE, Installation, ORDERS, Setup, Tenant, User, body, change, entry};
 
-use crate::{all, assert_numbered_without_gaps, commands, only, orders};
+use crate::{all, assert_numbered_without_gaps, commands, only, orders, unix_seconds};
 
 /// 14:13:20 on 21 September 2026, as [`clock`] writes it.
 const START: i64 = 1_790_000_000;
@@ -273,7 +275,9 @@ async fn what_was_sent_through_staffetta_stands_beside_what_the_user_wrote() {
     let acme = staffetta.tenant(ORDERS, &streams);
     let mut command = commands("answer", 1, 1).remove(0);
     let user = User::of_phone("Anna", command["to"].as_str().unwrap());
-    staffetta.meta.deliver(&user.webhook(ORDERS, &[user.text("wamid.question", START)])).await.unwrap();
+    // A moment ago, so that one may answer.
+    let asked = unix_seconds(SystemTime::now()) - 60;
+    staffetta.meta.deliver(&user.webhook(ORDERS, &[user.text("wamid.question", asked)])).await.unwrap();
     command["callback_data"] = "order 7".into();
     acme.send(&command).await.unwrap();
     staffetta.told(&streams, &all("command.accepted", std::slice::from_ref(&command))).await.unwrap();

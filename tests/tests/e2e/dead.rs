@@ -1,13 +1,11 @@
 //! What could not be processed is listed, shown and replayed by `staffetta dead`.
 
-use std::fs;
-
 use serde_json::Value;
 use staffetta_proto::{Message as _, v1};
 use staffetta_testkit::until;
 use staffetta_tests::{Answer, Installation, LIMIT, Number, ORDERS, Setup, message, text, webhook};
 
-use crate::only;
+use crate::{apply_lines, only};
 
 /// A number that nobody owns at first.
 const NEW: Number =
@@ -33,14 +31,6 @@ async fn until_letters(staffetta: &Installation, count: usize) -> Vec<Value> {
         (letters.len() == count).then_some(letters)
     });
     found.await.unwrap()
-}
-
-/// Applies these lines.
-async fn apply(staffetta: &Installation, toml: &str) {
-    let file = staffetta.folder().join("more.toml");
-    fs::write(&file, toml).unwrap();
-    let answer = staffetta.run(&["apply", "-f", file.to_str().unwrap()]).await.unwrap();
-    assert_eq!(answer.code, Some(0), "{answer:?}");
 }
 
 #[tokio::test]
@@ -116,7 +106,7 @@ async fn a_command_that_was_rejected_is_sent_once_after_a_replay() {
     let mut up = staffetta.start("up").await.unwrap();
     let streams = staffetta.streams().await.unwrap();
     // A channel that can't send yet.
-    apply(&staffetta, "tenant = [{ id = \"acme\" }]\nchannel = [{ id = \"acme-orders\", tenant = \"acme\", provider = \"cloud_api\" }]").await;
+    apply_lines(&staffetta, "tenant = [{ id = \"acme\" }]\nchannel = [{ id = \"acme-orders\", tenant = \"acme\", provider = \"cloud_api\" }]").await;
     let tenant = staffetta.tenant(ORDERS, &streams);
     tenant.send(&text("inv-1", "393481213456")).await.unwrap();
     // One that names itself in its header alone.

@@ -1,31 +1,43 @@
 //! The promises, end to end: real processes, a real NATS, a real database, an emulated provider.
 //!
-//! What can only be seen when something dies is in `crashes`, `outages`, `failover` and `drain`.
+//! What can only be seen when something dies is in `crashes`, `outages`, `failover`, `replicas` and `drain`.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod backpressure;
 mod bad_commands;
 mod broken_webhooks;
+mod caller;
 mod conversations;
 mod crashes;
 mod dead;
 mod doubts;
 mod drain;
 mod failover;
+mod holds;
 mod identity;
 mod inbound;
+mod limits;
 mod once;
 mod outages;
+mod pairs;
 mod processes;
 mod rate;
+mod replicas;
 mod spine;
 mod statuses;
+mod times;
 mod token;
+mod window;
+mod wire;
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::num::NonZeroU32;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use staffetta_simulator::SendSeen;
-use staffetta_tests::{Installation, ORDERS, SeenEvent, Streams};
+use staffetta_simulator::{SendSeen, SimChannel};
+use staffetta_tests::{APP, Installation, Number, ORDERS, RegistryText, SeenEvent, Streams};
 
 /// The only event of this type about this wamid or command.
 #[track_caller]
@@ -110,6 +122,43 @@ fn assert_rate_held(sends: &[SendSeen], rate: u32) {
 fn commands(prefix: &str, count: usize, users: usize) -> Vec<serde_json::Value> {
     let to = |n: usize| format!("3934812{:05}", n % users);
     (0..count).map(|n| staffetta_tests::text(&format!("{prefix}-{n}"), &to(n))).collect()
+}
+
+/// Applies these lines to the registry; what they don't name stays.
+async fn apply_lines(staffetta: &Installation, toml: &str) {
+    let file = staffetta.folder().join("more.toml");
+    fs::write(&file, toml).unwrap();
+    let answer = staffetta.run(&["apply", "-f", file.to_str().unwrap()]).await.unwrap();
+    assert_eq!(answer.code, Some(0), "{answer:?}");
+}
+
+/// A channel as the registry has it; what else it has may follow.
+fn channel_lines(number: Number, rate: u32) -> String {
+    let Number { channel, tenant, phone_number_id, display } = number;
+    let token = RegistryText::default().token_of(number);
+    format!(
+        "[[channel]]\nid = {channel:?}\ntenant = {tenant:?}\nprovider = \"cloud_api\"\napp = {APP:?}\n\
+         waba_id = \"900900\"\nphone_number_id = {phone_number_id:?}\ndisplay_phone_number = {display:?}\n\
+         access_token = {token:?}\nrate = {rate}\n"
+    )
+}
+
+/// The same at the provider, which lets it send so many a second.
+fn at_provider(number: Number, rate: u32) -> SimChannel {
+    SimChannel {
+        phone_number_id: number.phone_number_id.into(),
+        access_token: RegistryText::default().token_of(number),
+        display_phone_number: number.display.into(),
+        waba_id: "900900".into(),
+        verified_name: number.tenant.into(),
+        rate: NonZeroU32::new(rate).unwrap(),
+        webhook: None,
+    }
+}
+
+/// Seconds since 1970, as the provider counts.
+fn unix_seconds(at: SystemTime) -> i64 {
+    i64::try_from(at.duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
 }
 
 /// The ids of commands, each with this type of event.

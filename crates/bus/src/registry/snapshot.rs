@@ -1,12 +1,12 @@
 //! The registry as services read it: resolved, indexed, and complete at one moment.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use secrecy::SecretString;
 use staffetta_domain::{AppId, ChannelId, TenantId};
 
-use super::entry::{ChannelEntry, DoubtPolicy, Entry, Provider, RETENTION_DAYS};
+use super::entry::{ChannelEntry, DoubtPolicy, Entry, Provider, RETENTION_DAYS, WindowTemplate};
 use crate::codec::Encoding;
 use crate::secret::{MasterKey, key_digest};
 
@@ -53,6 +53,10 @@ pub struct Channel {
     pub access_token: Option<SecretString>,
     /// Messages a second, sent and received together.
     pub rate: u32,
+    /// The app whose webhooks bring its messages, and whose calls its sends are.
+    pub app: Option<AppId>,
+    /// What steps in when the window is shut: for a `text`, for a `document`.
+    pub window_templates: BTreeMap<String, WindowTemplate>,
 }
 
 /// The whole registry at one moment.
@@ -140,6 +144,8 @@ impl Registry {
             display_phone_number: entry.display_phone_number.clone(),
             access_token,
             rate: entry.rate,
+            app: entry.app.clone(),
+            window_templates: entry.window_templates.clone(),
         };
         self.channels.insert(entry.id.clone(), Arc::new(channel));
     }

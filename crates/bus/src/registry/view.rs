@@ -85,7 +85,8 @@ impl Follower {
             let mut complete = empty;
             while !complete {
                 let entry = watch.next().await.ok_or("the watch ended")??;
-                complete = entry.seen_current;
+                // `seen_current` is true of the first one already, where the server had sent all before it said how many.
+                complete = entry.delta == 0;
                 apply(&mut entries, &entry);
             }
             Ok::<_, async_nats::Error>((entries, watch))

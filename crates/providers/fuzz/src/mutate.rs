@@ -1,37 +1,20 @@
 //! One body into another, as JSON.
 
 use rand::rngs::SmallRng;
-use rand::seq::IndexedRandom;
+use rand::seq::{IndexedRandom, IteratorRandom};
 use rand::{Rng, SeedableRng};
 use serde_json::{Map, Value, json};
 
 use crate::dress::{Dress, Node};
+use crate::oracle::WORDS;
 
-/// Names that mean something to a webhook's reader.
+/// Names that mean something to a webhook's reader, beside the words that may stand in a place.
 const NAMES: &[&str] = &[
-    "entry",
-    "changes",
-    "field",
-    "value",
     "id",
     "time",
-    "metadata",
     "phone_number_id",
     "display_phone_number",
     "messaging_product",
-    "contacts",
-    "messages",
-    "statuses",
-    "errors",
-    "message_echoes",
-    "history",
-    "threads",
-    "state_sync",
-    "calls",
-    "groups",
-    "user_preferences",
-    "user_id_update",
-    "automatic_events",
     "from",
     "to",
     "from_user_id",
@@ -69,6 +52,8 @@ const NAMES: &[&str] = &[
     "phase",
     "previous",
     "current",
+    "category",
+    "code",
 ];
 
 /// Texts that such a reader may tell from others.
@@ -106,6 +91,10 @@ const TEXTS: &[&str] = &[
     "deleted",
     "group",
     "call",
+    "marketing_messages",
+    "stop",
+    "resume",
+    "131026",
     "393481213456",
     "+39 348 121-3456",
     "IT.1349",
@@ -266,7 +255,7 @@ fn simple(rng: &mut SmallRng) -> Value {
 }
 
 fn name(rng: &mut SmallRng) -> String {
-    NAMES.choose(rng).copied().unwrap_or_default().to_owned()
+    WORDS.iter().chain(NAMES).choose(rng).copied().unwrap_or_default().to_owned()
 }
 
 /// Around the depths at which readers give up.

@@ -189,7 +189,7 @@ mod tests {
         ) else {
             panic!("not refused")
         };
-        assert_eq!((error.code, class), (131_026, ErrorClass::Permanent));
+        assert_eq!((error.code, class), (131_026, ErrorClass::Recipient));
         assert!(!error.message.contains("348"));
     }
 

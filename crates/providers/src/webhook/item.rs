@@ -1,11 +1,14 @@
 //! Items of the lists that hold neither messages, nor statuses, nor calls.
 
 use serde_json::Value;
-use staffetta_domain::{Alias, ChannelId, EventType, Leaf, Object, Sighting, TenantId};
+use staffetta_domain::{Alias, ChannelId, EventType, Leaf, Object, Reach, Sighting, TenantId};
 
 use super::list::List;
 use super::who::{PLAIN, Person};
 use super::{Found, lenient, problem, who};
+
+/// With this code marketing is refused to a user who wants none.
+const OPTED_OUT: i64 = 131_050;
 
 pub(super) fn leaf(found: &Found, tenant: &TenantId, channel: &ChannelId) -> Leaf {
     let item = found.fields();
@@ -34,6 +37,7 @@ pub(super) fn leaf(found: &Found, tenant: &TenantId, channel: &ChannelId) -> Lea
     let id = found.id_by_content(tenant);
     Leaf {
         sighting: sighting(found).filter(|seen| !seen.aliases.is_empty()),
+        reach: reach(found),
         ..Leaf::of_event(found.event(id, EventType::WebhookOther, data, tenant, channel))
     }
 }
@@ -83,6 +87,20 @@ fn sighting(found: &Found) -> Option<Sighting> {
             Some(seen)
         }
         List::Groups => Some(group(found)),
+        _ => None,
+    }
+}
+
+/// What a user has said to marketing. No other sort of message can be stopped.
+fn reach(found: &Found) -> Option<Reach> {
+    let preference = found.fields();
+    let category = lenient::text(preference, "category");
+    if found.list != List::Preferences || category.is_some_and(|category| category != "marketing_messages") {
+        return None;
+    }
+    match lenient::text(preference, "value")? {
+        "stop" => Reach::refused(OPTED_OUT, None),
+        "resume" | "signup" => Some(Reach::Agreed),
         _ => None,
     }
 }

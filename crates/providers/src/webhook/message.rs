@@ -37,6 +37,7 @@ pub(super) fn leaf(found: &Found, tenant: &TenantId, channel: &ChannelId) -> Lea
         sighting: Some(sighting(found, kind, direction, user)),
         touch: touch(found, kind, direction),
         settles: None,
+        reach: None,
     }
 }
 

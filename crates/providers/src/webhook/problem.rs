@@ -39,5 +39,10 @@ pub(super) fn with_hints(errors: &Value) -> Value {
 }
 
 fn hint_of(error: &Object) -> Option<&'static str> {
-    error.get("code").and_then(lenient::number)?.as_i64().and_then(hint)
+    code(error).and_then(hint)
+}
+
+/// The error's code, if it is a whole number.
+pub(super) fn code(error: &Object) -> Option<i64> {
+    error.get("code").and_then(lenient::number)?.as_i64()
 }

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 use staffetta_domain::{
-    Callback, ChannelId, Event, EventId, EventType, Leaf, MessageState, Object, Settles, Sighting, TenantId,
-    Touch, Wamid,
+    Callback, ChannelId, Event, EventId, EventType, Leaf, MessageState, Object, Reach, Settles, Sighting,
+    TenantId, Touch, Wamid,
 };
 
 use super::who::{PARTICIPANT, Person, RECIPIENT};
@@ -30,6 +30,7 @@ pub(super) fn leaf(found: &Found, tenant: &TenantId, channel: &ChannelId) -> Lea
         sighting: Some(sighting(found, user)),
         touch: touch(found, name, callback.as_ref()),
         settles: callback.and_then(|callback| settles(found, callback, tenant, channel)),
+        reach: reach(status, name),
     }
 }
 
@@ -124,4 +125,13 @@ fn settles(found: &Found, callback: Callback, tenant: &TenantId, channel: &Chann
         data,
     };
     Some(Settles { command, accepted })
+}
+
+/// Why its user could not be reached. What keeps one member from a group's messages keeps them from nobody else.
+fn reach(status: &Object, name: Option<&str>) -> Option<Reach> {
+    if name != Some("failed") || foreign_type(status).is_some() || is_of_group(status) {
+        return None;
+    }
+    let first = status.get("errors")?.get(0)?.as_object()?;
+    Reach::refused(problem::code(first)?, None)
 }

@@ -8,7 +8,9 @@ use std::slice;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use staffetta_domain::{ChannelId, CommandId, EventType, Leaf, MessageState, Sighting, TenantId, Touch};
+use staffetta_domain::{
+    ChannelId, CommandId, EventType, Leaf, MessageState, Reach, Sighting, TenantId, Touch,
+};
 
 use super::{Broken, Found, LeafKind, Part, lenient, parse};
 
@@ -64,14 +66,21 @@ fn touched(leaf: &Leaf) -> String {
     }
 }
 
-/// Whom a leaf saw: names of now, names of before behind `<`, `!` for one who wrote.
+/// Whom a leaf saw: names of now, names of before behind `<`, `!` for one who wrote, and whether they can be reached.
 fn seen(leaf: &Leaf) -> String {
-    let Some(Sighting { aliases, former, wrote, .. }) = &leaf.sighting else { return "nobody".into() };
-    let mut seen: Vec<String> = aliases.iter().map(staffetta_domain::Alias::key).collect();
-    seen.extend(former.iter().map(|alias| format!("<{}", alias.key())));
-    if *wrote {
-        seen.push("!".into());
+    let mut seen = Vec::new();
+    match &leaf.sighting {
+        None => seen.push("nobody".to_owned()),
+        Some(Sighting { aliases, former, wrote, .. }) => {
+            seen.extend(aliases.iter().map(staffetta_domain::Alias::key));
+            seen.extend(former.iter().map(|alias| format!("<{}", alias.key())));
+            seen.extend(wrote.then(|| "!".to_owned()));
+        }
     }
+    seen.extend(leaf.reach.as_ref().map(|reach| match reach {
+        Reach::Refused { code, .. } => format!("refused {code}"),
+        Reach::Agreed => "agreed".to_owned(),
+    }));
     seen.join(" ")
 }
 

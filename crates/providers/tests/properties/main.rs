@@ -110,7 +110,7 @@ proptest! {
             let Some((leaf, alone, there)) = sent else { continue };
             prop_assert_eq!(here.event.time, there.event.time);
             prop_assert_eq!(&here.event.subject, &there.event.subject);
-            prop_assert!(here.touch == there.touch);
+            prop_assert!(here.touch == there.touch && here.reach == there.reach);
             prop_assert_eq!(here.settles.is_some(), there.settles.is_some());
             prop_assert_eq!(found.address(), alone.address());
             if let Some(contact) = &leaf.contact {

@@ -6,7 +6,7 @@ use staffetta_domain::{ChannelId, Leaf, TenantId};
 use staffetta_providers::webhook::{Broken, Found, Part, parse};
 
 /// All that may stand in a place: names of the envelope and of lists, never a word of the body itself.
-const WORDS: [&str; 19] = [
+pub(crate) const WORDS: [&str; 19] = [
     "body",
     "entry",
     "changes",
@@ -92,6 +92,7 @@ fn check_same(one: &Leaf, other: &Leaf) {
     let accepted = |leaf: &Leaf| leaf.settles.as_ref().map(|settles| settles.accepted.clone());
     assert!(accepted(one) == accepted(other), "not the same command");
     assert!(one.sighting == other.sighting, "not the same sighting");
+    assert!(one.reach == other.reach, "not the same reach");
 }
 
 /// It is a part of the body, and says where and why without a word of it.

@@ -7,18 +7,10 @@ use super::Postgres;
 use crate::moment::Moment;
 use crate::reading::{
     ConversationCursor, ConversationFilter, ConversationRecord, ConversationRow, Marked, MessageCursor,
-    MessageRecord, MessageRow, number_range, regex,
+    MessageRecord, MessageRow, conversation, number_range, regex,
 };
 use crate::rows::storable;
 use crate::types::StoreError;
-
-/// What a conversation `c` says of itself.
-macro_rules! conversation {
-    () => {
-        "c.id, c.channel, c.phone, c.user_id, c.group_id, c.name, c.username, c.unread, c.wrote_at, c.last_at,
-         c.sequence, c.created_at"
-    };
-}
 
 /// What a message `m`, its events and its command say.
 macro_rules! message {
@@ -163,7 +155,8 @@ impl Postgres {
             let Some(record) = self.conversation(tenant, id).await? else {
                 return Ok(Marked::NoConversation);
             };
-            let mut transaction = self.pool.begin().await?;
+            let mut lease = self.lease().await?;
+            let mut transaction = lease.begin().await?;
             let locked: Option<(String, i32)> = sqlx::query_as(
                 "SELECT channel, unread FROM conversations WHERE id = $1 AND merged_into IS NULL FOR UPDATE",
             )
@@ -200,6 +193,7 @@ impl Postgres {
                 .execute(&mut *transaction)
                 .await?;
             transaction.commit().await?;
+            drop(lease);
             let record = self.conversation(tenant, record.id).await?;
             return Ok(record.map_or(Marked::NoConversation, |record| Marked::Read(Box::new(record))));
         }

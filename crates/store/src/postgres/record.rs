@@ -15,7 +15,8 @@ impl Postgres {
     pub(crate) async fn record(&self, leaves: &[Leaf]) -> Result<Vec<Announcement>, StoreError> {
         let batch = Recording::of(leaves);
         for _ in 0..MOST_RACES {
-            let mut transaction = self.begin().await?;
+            let mut lease = self.lease().await?;
+            let mut transaction = lease.begin().await?;
             let steps = record(&mut transaction, &batch).await;
             if let Some(told) = end(transaction, steps).await? {
                 return Ok(told);
@@ -34,7 +35,7 @@ async fn record(connection: &mut PgConnection, batch: &Recording<'_>) -> Result<
 async fn accept(connection: &mut PgConnection, batch: &Recording<'_>) -> Result<CommandFacts, Abort> {
     let named = batch.commands();
     if named.is_empty() {
-        return Ok(CommandFacts::new());
+        return Ok(CommandFacts::default());
     }
     let rows: Vec<CommandFactsRow> = sqlx::query_as(
         "WITH open AS MATERIALIZED (
@@ -52,16 +53,18 @@ async fn accept(connection: &mut PgConnection, batch: &Recording<'_>) -> Result<
              RETURNING c.tenant, c.id
          )
          SELECT c.tenant, c.id, c.user_key, c.kind, c.callback_data,
-                (c.tenant, c.id) IN (SELECT tenant, id FROM accepted) AS moved
-         FROM unnest($5::text[], $6::text[]) AS k (tenant, id)
+                (c.tenant, c.id) IN (SELECT tenant, id FROM accepted) AS moved,
+                CASE WHEN k.refused AND c.kind = 'template' THEN c.content END AS template
+         FROM unnest($5::text[], $6::text[], $7::bool[]) AS k (tenant, id, refused)
          JOIN commands c ON c.tenant = k.tenant AND c.id = k.id",
     )
     .bind(column(&batch.proofs, |proof| proof.tenant.as_str()))
     .bind(column(&batch.proofs, |proof| proof.command.as_str()))
     .bind(column(&batch.proofs, |proof| proof.wamid.as_deref()))
     .bind(Moment::now())
-    .bind(column(&named, |(tenant, _)| *tenant))
-    .bind(column(&named, |(_, id)| *id))
+    .bind(column(&named, |((tenant, _), _)| *tenant))
+    .bind(column(&named, |((_, id), _)| *id))
+    .bind(column(&named, |(_, refused)| *refused))
     .fetch_all(connection)
     .await?;
     Ok(facts(rows))

@@ -12,7 +12,7 @@ use crate::moment::Moment;
 use crate::plan::{
     HeldRow, Home, Known, NameRow, NewConversation, NewName, Plan, Questions, Raced, Writes, concerned,
 };
-use crate::rows::storable;
+use crate::rows::{Refusal, storable};
 use crate::types::{Announcement, StoreError};
 
 /// Why a transaction has to be given up.
@@ -72,6 +72,7 @@ pub(super) async fn tell(
     }
     let writes = plan.number(&seqs, facts);
     write(connection, &writes, now).await?;
+    rule(connection, &writes).await?;
     Ok(writes.announcements())
 }
 
@@ -345,11 +346,19 @@ async fn merge(connection: &mut PgConnection, loser: i64, winner: i64, now: Mome
              username = CASE WHEN l.named_later THEN COALESCE(l.username, w.username)
                              ELSE COALESCE(w.username, l.username) END,
              named_at = GREATEST(w.named_at, l.named_at),
+             held_code = CASE WHEN l.held_later THEN l.held_code ELSE w.held_code END,
+             held_template = CASE WHEN l.held_later THEN l.held_template ELSE w.held_template END,
+             held_at = CASE WHEN l.held_later THEN l.held_at ELSE w.held_at END,
+             muted_code = CASE WHEN l.muted_later THEN l.muted_code ELSE w.muted_code END,
+             muted_template = CASE WHEN l.muted_later THEN l.muted_template ELSE w.muted_template END,
+             muted_at = CASE WHEN l.muted_later THEN l.muted_at ELSE w.muted_at END,
              created_at = LEAST(w.created_at, l.created_at), updated_at = $3
          FROM (SELECT l.*,
                       l.last_wamid IS NOT NULL
                           AND (w.last_wamid IS NULL OR (l.last_at, l.last_place) > (w.last_at, w.last_place)) AS newer,
-                      l.named_at > COALESCE(w.named_at, '-infinity') AS named_later
+                      l.named_at > COALESCE(w.named_at, '-infinity') AS named_later,
+                      l.held_at > COALESCE(w.held_at, '-infinity') AS held_later,
+                      l.muted_at > COALESCE(w.muted_at, '-infinity') AS muted_later
                FROM conversations l, conversations w WHERE l.id = $1 AND w.id = $2) l
          WHERE w.id = $2",
     )
@@ -477,4 +486,46 @@ async fn write(connection: &mut PgConnection, writes: &Writes<'_>, now: Moment) 
         .await?;
     // Another one told one of them between the look and now: with its number missing there would be a gap.
     if told == events.len() as i64 { Ok(()) } else { Err(Abort::Raced) }
+}
+
+/// Keeps who can't be written to, or can be again, unless something newer is known. Few events say so: a statement of
+/// its own, in which the others need not carry it.
+async fn rule(connection: &mut PgConnection, writes: &Writes<'_>) -> Result<(), Abort> {
+    let rows: Vec<_> = writes.conversations.iter().filter(|(_, row)| row.rules()).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let code = |refusal: &Option<Refusal<'_>>| refusal.as_ref().and_then(|refusal| refusal.code);
+    let at = |refusal: &Option<Refusal<'_>>| refusal.as_ref().map(|refusal| refusal.at);
+    sqlx::query(
+        "UPDATE conversations c SET
+             (held_code, held_at, held_template) = (
+                 SELECT CASE WHEN later THEN u.held_code ELSE c.held_code END,
+                        CASE WHEN later THEN u.held_at ELSE c.held_at END,
+                        CASE WHEN later THEN u.held_template ELSE c.held_template END
+                 FROM (SELECT u.held_at > COALESCE(c.held_at, '-infinity') AS later) n),
+             (muted_code, muted_at, muted_template) = (
+                 SELECT CASE WHEN later THEN u.muted_code ELSE c.muted_code END,
+                        CASE WHEN later THEN u.muted_at ELSE c.muted_at END,
+                        CASE WHEN later THEN u.muted_template ELSE c.muted_template END
+                 FROM (SELECT u.muted_at > COALESCE(c.muted_at, '-infinity') AS later) n)
+         FROM unnest($1::bigint[], $2::bigint[], $3::timestamptz[], $4::text[], $5::bigint[], $6::timestamptz[],
+                     $7::text[])
+             AS u (id, held_code, held_at, held_template, muted_code, muted_at, muted_template)
+         WHERE c.id = u.id",
+    )
+    .bind(column(&rows, |(id, _)| **id))
+    .bind(column(&rows, |(_, row)| code(&row.held)))
+    .bind(column(&rows, |(_, row)| at(&row.held)))
+    .bind(column(&rows, |(_, row)| template(&row.held)))
+    .bind(column(&rows, |(_, row)| code(&row.muted)))
+    .bind(column(&rows, |(_, row)| at(&row.muted)))
+    .bind(column(&rows, |(_, row)| template(&row.muted)))
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+fn template<'r>(refusal: &'r Option<Refusal<'_>>) -> Option<&'r str> {
+    refusal.as_ref().and_then(|refusal| refusal.template.as_deref())
 }

@@ -5,8 +5,8 @@ use sqlx::sqlite::SqliteConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _};
 use staffetta_testkit::Postgres;
 
-use crate::postgres::reading as postgres;
-use crate::sqlite::reading as sqlite;
+use crate::postgres::{reading as postgres, sends as postgres_sends};
+use crate::sqlite::{reading as sqlite, sends as sqlite_sends};
 use crate::{Store, StoreOptions};
 
 async fn migrated(url: &str) {
@@ -113,4 +113,23 @@ async fn sqlite_finds_a_page_of_messages_through_the_index() {
     let search = "SEARCH m USING INDEX messages_in_order (conversation=? AND (at,place)<(?,?))";
     assert!(plan.starts_with(search), "{plan}");
     assert!(!plan.contains("TEMP B-TREE") && !plan.contains("SCAN m"), "{plan}");
+}
+
+#[tokio::test]
+async fn postgresql_finds_what_left_lately_through_two_indexes() {
+    let types = "text, text, timestamptz, timestamptz, bigint, bigint";
+    let arguments = "'acme', 'orders', to_timestamp(1790009900), to_timestamp(1790009960), 100000, 270000";
+    for plan in postgres_plans(postgres_sends::RECENT_SENDS, types, arguments).await {
+        assert!(plan.contains("conversations_newest"), "{plan}");
+        assert!(plan.contains("messages_in_order"), "{plan}");
+        assert!(!plan.contains("Seq Scan"), "{plan}");
+    }
+}
+
+#[tokio::test]
+async fn sqlite_finds_what_left_lately_through_two_indexes() {
+    let plan = sqlite_plan(sqlite_sends::RECENT_SENDS).await;
+    let conversations = "SEARCH conversations USING INDEX conversations_newest (tenant=? AND last_at>?)";
+    let messages = "SEARCH m USING INDEX messages_in_order (conversation=? AND at>?)";
+    assert!(plan.contains(conversations) && plan.contains(messages), "{plan}");
 }

@@ -7,7 +7,8 @@ use super::Sqlite;
 use super::tell::tell;
 use crate::batch::{ClaimRow, Claiming, OutcomeRow, Settling};
 use crate::moment::Moment;
-use crate::records::{ClaimedRow, CommandFactsRow, answers, doubts, facts};
+use crate::records::{ClaimedRow, CommandFactsRow, StandingRow, Standings, answers, doubts, facts};
+use crate::rows::storable;
 use crate::types::{Announcement, Claim, Claimed, NewCommand, Outcome, StoreError};
 
 impl Sqlite {
@@ -17,13 +18,17 @@ impl Sqlite {
     ) -> Result<(Vec<Claimed>, Vec<Announcement>), StoreError> {
         let batch = Claiming::of(claims);
         let mut transaction = self.begin().await?;
-        let mut rows = Vec::with_capacity(batch.rows.len());
+        let (mut rows, mut standings) = (Vec::with_capacity(batch.rows.len()), Standings::new());
         for row in &batch.rows {
-            rows.push(claim(&mut transaction, row).await?);
+            let claimed = claim(&mut transaction, row).await?;
+            if let Some(standing) = standing(&mut transaction, row).await? {
+                standings.insert((claimed.tenant.clone(), claimed.id.clone()), standing.into());
+            }
+            rows.push(claimed);
         }
         let told = tell(&mut transaction, &batch.items, &doubts(&rows)).await?;
         transaction.commit().await?;
-        Ok((answers(claims, &rows)?, told))
+        Ok((answers(claims, &rows, standings)?, told))
     }
 
     pub(crate) async fn settle(&self, outcomes: &[Outcome]) -> Result<Vec<Announcement>, StoreError> {
@@ -41,7 +46,7 @@ impl Sqlite {
     pub(crate) async fn revive(&self, tenant: &TenantId, id: &CommandId) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
         let done = sqlx::query(
-            "UPDATE commands SET state = 'queued', attempt = 0, reason = NULL, updated_at = ?3
+            "UPDATE commands SET state = 'queued', attempt = 0, reason = NULL, perhaps_sent = 0, updated_at = ?3
              WHERE tenant = ?1 AND id = ?2 AND state IN ('rejected', 'failed', 'expired')",
         )
         .bind(tenant.as_str())
@@ -57,8 +62,8 @@ impl Sqlite {
         let mut transaction = self.begin().await?;
         for command in commands {
             sqlx::query(
-                "INSERT INTO commands (tenant, id, channel, lane, state, created_at, updated_at)
-                 VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?5)
+                "INSERT INTO commands (tenant, id, channel, lane, state, created_at, updated_at, user_key, callback_data)
+                 VALUES (?1, ?2, ?3, ?4, 'queued', ?5, ?5, ?6, ?7)
                  ON CONFLICT (tenant, id) DO NOTHING",
             )
             .bind(command.tenant.as_str())
@@ -66,6 +71,8 @@ impl Sqlite {
             .bind(command.channel.as_str())
             .bind(command.lane.as_str())
             .bind(Moment::from(command.at))
+            .bind(storable(&command.user))
+            .bind(command.callback_data.as_deref().map(storable))
             .execute(&mut *transaction)
             .await?;
         }
@@ -78,8 +85,8 @@ impl Sqlite {
 async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<ClaimedRow, StoreError> {
     let claimed = sqlx::query_as(
         "INSERT INTO commands (tenant, id, channel, lane, user_key, kind, content, callback_data, state, attempt,
-                               epoch, sequence, claimed_at, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'sending', 1, ?9, ?11, ?10, ?10, ?10)
+                               epoch, granted_to, sequence, claimed_at, created_at, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'sending', 1, ?9, ?9, ?11, ?10, ?10, ?10)
          ON CONFLICT (tenant, id) DO UPDATE SET
              moved = commands.state = 'queued'
                  OR (commands.state IN ('sending', 'in_doubt')
@@ -93,6 +100,7 @@ async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<
              epoch = CASE
                  WHEN commands.state = 'queued' THEN excluded.epoch
                  ELSE max(commands.epoch, excluded.epoch) END,
+             granted_to = CASE WHEN commands.state = 'queued' THEN excluded.epoch ELSE commands.granted_to END,
              sequence = CASE
                  WHEN commands.state = 'queued' OR (commands.state IN ('sending', 'in_doubt') AND commands.epoch < excluded.epoch)
                  THEN excluded.sequence ELSE commands.sequence END,
@@ -109,7 +117,7 @@ async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<
              content = COALESCE(commands.content, excluded.content),
              callback_data = COALESCE(commands.callback_data, excluded.callback_data)
          RETURNING tenant, id, state, attempt, COALESCE(claimed_at, created_at) AS since, moved,
-                   user_key, kind, callback_data",
+                   perhaps_sent, user_key, kind, callback_data",
     )
     .bind(row.claim.tenant.as_str())
     .bind(row.claim.id.as_str())
@@ -127,7 +135,27 @@ async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<
     Ok(claimed)
 }
 
-/// The command, if it was still open: the outcome is its own now.
+/// How the channel stands with the user.
+async fn standing(
+    connection: &mut SqliteConnection,
+    row: &ClaimRow<'_>,
+) -> Result<Option<StandingRow>, StoreError> {
+    let found = sqlx::query_as(
+        "SELECT c.wrote_at, c.held_code, c.held_at, c.held_template, c.muted_code, c.muted_at, c.muted_template
+         FROM identities i JOIN conversations c ON c.id = i.conversation
+         WHERE i.tenant = ?1 AND i.channel = ?2 AND i.alias = ?3",
+    )
+    .bind(row.claim.tenant.as_str())
+    .bind(row.claim.channel.as_str())
+    .bind(row.alias.as_deref())
+    .fetch_optional(connection)
+    .await?;
+    Ok(found)
+}
+
+/// The command, if it was still open: the outcome is its own now. That nothing was sent is a fact, as an acceptance is,
+/// but of one try: it counts although another owner has followed, as long as that one only doubts; and not for a try
+/// that was claimed after it was said.
 async fn settle(
     connection: &mut SqliteConnection,
     row: &OutcomeRow<'_>,
@@ -138,14 +166,24 @@ async fn settle(
          VALUES (?1, ?2, ?3, ?11, ?4, ?5, ?12, ?6, ?7, ?8, ?9, ?9)
          ON CONFLICT (tenant, id) DO UPDATE SET
              state = excluded.state,
-             attempt = CASE WHEN ?10 THEN max(commands.attempt - 1, 0) ELSE commands.attempt END,
+             attempt = CASE
+                 WHEN ?10 AND commands.state <> 'queued' THEN max(commands.attempt - 1, 0)
+                 ELSE commands.attempt END,
+             perhaps_sent = commands.perhaps_sent
+                 OR (commands.state = 'in_doubt' AND excluded.state = 'queued'
+                     AND commands.granted_to IS NOT excluded.epoch),
+             granted_to = NULL,
              user_key = COALESCE(commands.user_key, excluded.user_key),
              wamid = COALESCE(excluded.wamid, commands.wamid),
              reason = excluded.reason,
              claimed_at = COALESCE(commands.claimed_at, excluded.claimed_at),
              updated_at = excluded.updated_at
          WHERE commands.state IN ('queued', 'sending', 'in_doubt')
-             AND (commands.epoch <= excluded.epoch OR excluded.state = 'accepted')
+             AND (commands.epoch <= excluded.epoch OR excluded.state = 'accepted'
+                  OR (excluded.state = 'queued' AND commands.state = 'in_doubt'
+                      AND commands.granted_to = excluded.epoch))
+             AND (excluded.state <> 'queued' OR commands.claimed_at IS NULL
+                  OR commands.claimed_at <= excluded.updated_at)
          RETURNING tenant, id, user_key, kind, callback_data, 1 AS moved",
     )
     .bind(row.outcome.tenant.as_str())

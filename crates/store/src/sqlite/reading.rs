@@ -8,18 +8,10 @@ use super::Sqlite;
 use crate::moment::Moment;
 use crate::reading::{
     ConversationCursor, ConversationFilter, ConversationRecord, ConversationRow, Marked, MessageCursor,
-    MessageRecord, MessageRow, glob, number_range,
+    MessageRecord, MessageRow, conversation, glob, number_range,
 };
 use crate::rows::storable;
 use crate::types::StoreError;
-
-/// What a conversation `c` says of itself.
-macro_rules! conversation {
-    () => {
-        "c.id, c.channel, c.phone, c.user_id, c.group_id, c.name, c.username, c.unread, c.wrote_at, c.last_at,
-         c.sequence, c.created_at"
-    };
-}
 
 /// What a message `m`, its events and its command say.
 macro_rules! message {

@@ -28,13 +28,15 @@ async fn accept(
 ) -> Result<CommandFacts, StoreError> {
     let now = Moment::now();
     let mut rows: Vec<CommandFactsRow> = Vec::new();
-    for (tenant, id) in batch.commands() {
+    for ((tenant, id), refused) in batch.commands() {
         let row = sqlx::query_as(
-            "SELECT tenant, id, user_key, kind, callback_data, state IN ('queued', 'sending', 'in_doubt') AS moved
-             FROM commands WHERE tenant = ? AND id = ?",
+            "SELECT tenant, id, user_key, kind, callback_data, state IN ('queued', 'sending', 'in_doubt') AS moved,
+                    CASE WHEN ?3 AND kind = 'template' THEN content END AS template
+             FROM commands WHERE tenant = ?1 AND id = ?2",
         )
         .bind(tenant)
         .bind(id)
+        .bind(refused)
         .fetch_optional(&mut *connection)
         .await?;
         rows.extend(row);

@@ -12,7 +12,7 @@ use crate::moment::Moment;
 use crate::plan::{
     HeldRow, Home, Known, NameRow, NewConversation, NewName, Plan, Questions, Writes, concerned,
 };
-use crate::rows::{ConversationRow, EventRow, MessageRow};
+use crate::rows::{ConversationRow, EventRow, MessageRow, Refusal};
 use crate::types::{Announcement, StoreError};
 
 /// Tells what is new among `items`, each in its conversation's turn.
@@ -212,11 +212,19 @@ async fn merge(
              username = CASE WHEN l.named_later THEN COALESCE(l.username, w.username)
                              ELSE COALESCE(w.username, l.username) END,
              named_at = COALESCE(max(w.named_at, l.named_at), w.named_at, l.named_at),
+             held_code = CASE WHEN l.held_later THEN l.held_code ELSE w.held_code END,
+             held_template = CASE WHEN l.held_later THEN l.held_template ELSE w.held_template END,
+             held_at = CASE WHEN l.held_later THEN l.held_at ELSE w.held_at END,
+             muted_code = CASE WHEN l.muted_later THEN l.muted_code ELSE w.muted_code END,
+             muted_template = CASE WHEN l.muted_later THEN l.muted_template ELSE w.muted_template END,
+             muted_at = CASE WHEN l.muted_later THEN l.muted_at ELSE w.muted_at END,
              created_at = min(w.created_at, l.created_at), updated_at = ?3
          FROM (SELECT l.*,
                       l.last_wamid IS NOT NULL
                           AND (w.last_wamid IS NULL OR (l.last_at, l.last_place) > (w.last_at, w.last_place)) AS newer,
-                      COALESCE(l.named_at > COALESCE(w.named_at, 0), 0) AS named_later
+                      COALESCE(l.named_at > COALESCE(w.named_at, 0), 0) AS named_later,
+                      COALESCE(l.held_at > COALESCE(w.held_at, 0), 0) AS held_later,
+                      COALESCE(l.muted_at > COALESCE(w.muted_at, 0), 0) AS muted_later
                FROM conversations l, conversations w WHERE l.id = ?1 AND w.id = ?2) l
          WHERE w.id = ?2",
     )
@@ -257,6 +265,7 @@ async fn write(
     }
     for (id, row) in &writes.conversations {
         keep_conversation(connection, *id, row, now).await?;
+        rule(connection, *id, row).await?;
     }
     Ok(())
 }
@@ -389,5 +398,38 @@ async fn keep_conversation(
     .bind(now)
     .execute(connection)
     .await?;
+    Ok(())
+}
+
+/// Keeps that the user can't be written to, or can be again, unless something newer is known.
+async fn rule(
+    connection: &mut SqliteConnection,
+    id: i64,
+    row: &ConversationRow<'_>,
+) -> Result<(), StoreError> {
+    if let Some(Refusal { at, code, template }) = &row.held {
+        sqlx::query(
+            "UPDATE conversations SET held_code = ?2, held_at = ?3, held_template = ?4
+             WHERE id = ?1 AND (held_at IS NULL OR held_at < ?3)",
+        )
+        .bind(id)
+        .bind(code)
+        .bind(at)
+        .bind(template.as_deref())
+        .execute(&mut *connection)
+        .await?;
+    }
+    if let Some(Refusal { at, code, template }) = &row.muted {
+        sqlx::query(
+            "UPDATE conversations SET muted_code = ?2, muted_at = ?3, muted_template = ?4
+             WHERE id = ?1 AND (muted_at IS NULL OR muted_at < ?3)",
+        )
+        .bind(id)
+        .bind(code)
+        .bind(at)
+        .bind(template.as_deref())
+        .execute(connection)
+        .await?;
+    }
     Ok(())
 }

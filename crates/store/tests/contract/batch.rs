@@ -1,9 +1,9 @@
 //! Batches as large as they come.
 
 use staffetta_domain::{CommandState, MessageState};
-use staffetta_store::{Claimed, Store};
+use staffetta_store::Store;
 
-use crate::support::{afterwards, claim, id, on_both, proof, taken, tenant};
+use crate::support::{afterwards, claim, granted, id, on_both, proof, taken, tenant};
 
 on_both!(five_hundred_commands_go_through_in_one_batch_each);
 
@@ -11,7 +11,7 @@ async fn five_hundred_commands_go_through_in_one_batch_each(store: Store) {
     let keys: Vec<_> = (0..500).map(|number| format!("c-{number}")).collect();
     let name = |key: &str| format!("wamid.{key}");
     let (claimed, _) = store.claim(&keys.iter().map(|key| claim(key, 1)).collect::<Vec<_>>()).await.unwrap();
-    assert_eq!(claimed, vec![Claimed::Granted { attempt: 1 }; 500]);
+    assert_eq!(claimed, vec![granted(1); 500]);
     let half: Vec<_> = keys[..250].iter().map(|key| taken(key, &name(key))).collect();
     assert_eq!(store.settle(&half).await.unwrap().len(), 250);
     let leaves: Vec<_> = keys.iter().map(|key| proof(&name(key), MessageState::Sent, key)).collect();

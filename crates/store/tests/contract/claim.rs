@@ -3,7 +3,9 @@
 use staffetta_domain::{CommandState, Lane, MessageState};
 use staffetta_store::{Claimed, Settlement, Store};
 
-use crate::support::{at, claim, command, id, new_command, on_both, outcome, proof, taken, tenant, told};
+use crate::support::{
+    at, claim, command, granted, granted_again, id, new_command, on_both, outcome, proof, taken, tenant, told,
+};
 
 on_both!(
     a_command_is_granted_once,
@@ -29,7 +31,7 @@ async fn claim_one(store: &Store, key: &str, epoch: i64) -> Claimed {
 }
 
 async fn a_command_is_granted_once(store: Store) {
-    assert_eq!(claim_one(&store, "c-1", 1).await, Claimed::Granted { attempt: 1 });
+    assert_eq!(claim_one(&store, "c-1", 1).await, granted(1));
     assert_eq!(claim_one(&store, "c-1", 1).await, Claimed::Known(CommandState::Sending));
     let command = command(&store, "c-1").await;
     assert_eq!((command.state, command.attempt, command.lane), (CommandState::Sending, 1, Lane::Urgent));
@@ -41,7 +43,7 @@ async fn a_claim_whose_answer_was_lost_is_answered_again(store: Store) {
     let unheard = claim("c-1", 1);
     for _ in 0..2 {
         let (claimed, _) = store.claim(std::slice::from_ref(&unheard)).await.unwrap();
-        assert_eq!(claimed, [Claimed::Granted { attempt: 1 }]);
+        assert_eq!(claimed, [granted(1)]);
     }
     let doubt = claim("c-1", 2);
     for _ in 0..2 {
@@ -91,34 +93,30 @@ async fn a_status_ends_a_doubt(store: Store) {
 
 async fn a_retry_counts_and_a_postponement_does_not(store: Store) {
     let why = || "try again later".to_owned();
-    assert_eq!(claim_one(&store, "c-1", 1).await, Claimed::Granted { attempt: 1 });
+    assert_eq!(claim_one(&store, "c-1", 1).await, granted(1));
     assert!(store.settle(&[outcome("c-1", Settlement::Retry(why()))]).await.unwrap().is_empty());
     let waiting = command(&store, "c-1").await;
     assert_eq!((waiting.state, waiting.reason.as_deref()), (CommandState::Queued, Some("try again later")));
-    assert_eq!(claim_one(&store, "c-1", 1).await, Claimed::Granted { attempt: 2 });
+    assert_eq!(claim_one(&store, "c-1", 1).await, granted(2));
     assert_eq!(command(&store, "c-1").await.reason, None);
     store.settle(&[outcome("c-1", Settlement::Postponed(why()))]).await.unwrap();
     assert_eq!(command(&store, "c-1").await.attempt, 1);
-    assert_eq!(claim_one(&store, "c-1", 1).await, Claimed::Granted { attempt: 2 });
-    for _ in 0..3 {
-        store.settle(&[outcome("c-1", Settlement::Postponed(why()))]).await.unwrap();
-    }
-    assert_eq!(command(&store, "c-1").await.attempt, 0);
+    assert_eq!(claim_one(&store, "c-1", 1).await, granted(2));
     store.settle(&[outcome("c-2", Settlement::Postponed(why()))]).await.unwrap();
-    assert_eq!(claim_one(&store, "c-2", 1).await, Claimed::Granted { attempt: 1 });
+    assert_eq!(claim_one(&store, "c-2", 1).await, granted(1));
 }
 
 async fn a_doubt_that_ends_in_a_retry_is_granted_again(store: Store) {
     claim_one(&store, "c-1", 1).await;
     claim_one(&store, "c-1", 2).await;
     store.settle(&[outcome("c-1", Settlement::Retry("no status came".into()))]).await.unwrap();
-    assert_eq!(claim_one(&store, "c-1", 2).await, Claimed::Granted { attempt: 2 });
+    assert_eq!(claim_one(&store, "c-1", 2).await, granted_again(2));
     assert_eq!(claim_one(&store, "c-1", 3).await, Claimed::InDoubt { attempt: 2, since: at(2) });
 }
 
 async fn the_first_claim_of_a_batch_decides(store: Store) {
     let (claimed, _) = store.claim(&[claim("c-1", 1), claim("c-2", 1), claim("c-1", 1)]).await.unwrap();
-    let granted = Claimed::Granted { attempt: 1 };
+    let granted = granted(1);
     assert_eq!(claimed, [granted.clone(), granted, Claimed::Known(CommandState::Sending)]);
     let (claimed, doubts) = store.claim(&[claim("c-1", 2), claim("c-1", 2)]).await.unwrap();
     let doubt = Claimed::InDoubt { attempt: 1, since: at(1) };
@@ -143,7 +141,7 @@ async fn answers_stand_in_the_order_of_the_claims(store: Store) {
     store.settle(&[taken("a", "wamid.A")]).await.unwrap();
     let claims = [claim("z", 2), claim("m", 2), claim("a", 2), claim("b", 2)];
     let (claimed, _) = store.claim(&claims).await.unwrap();
-    let granted = Claimed::Granted { attempt: 1 };
+    let granted = granted(1);
     let doubt = Claimed::InDoubt { attempt: 1, since: at(1) };
     assert_eq!(claimed, [granted.clone(), doubt, Claimed::Known(CommandState::Accepted), granted]);
 }
@@ -153,7 +151,7 @@ async fn a_command_is_known_before_it_is_claimed(store: Store) {
     let waiting = command(&store, "c-1").await;
     assert_eq!((waiting.state, waiting.attempt, waiting.lane), (CommandState::Queued, 0, Lane::Bulk));
     assert_eq!((waiting.message, waiting.wamid), (None, None));
-    assert_eq!(claim_one(&store, "c-1", 1).await, Claimed::Granted { attempt: 1 });
+    assert_eq!(claim_one(&store, "c-1", 1).await, granted(1));
     store.enqueue(&[new_command("c-1")]).await.unwrap();
     assert_eq!(command(&store, "c-1").await.state, CommandState::Sending);
     let told_now = store.settle(&[taken("c-1", "wamid.A")]).await.unwrap();
@@ -176,5 +174,5 @@ async fn a_tenant_sees_its_own_command(store: Store) {
     other.tenant = "other".parse().unwrap();
     other.in_doubt.tenant = other.tenant.clone();
     assert_eq!(store.command(&other.tenant, &other.id).await.unwrap(), None);
-    assert_eq!(store.claim(&[other]).await.unwrap().0, [Claimed::Granted { attempt: 1 }]);
+    assert_eq!(store.claim(&[other]).await.unwrap().0, [granted(1)]);
 }

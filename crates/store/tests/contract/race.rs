@@ -7,7 +7,7 @@ use staffetta_domain::{CommandState, MessageState};
 use staffetta_store::{Announcement, Claimed, Settlement, Store};
 
 use crate::support::{
-    afterwards, at, claim, command, new_command, on_both, outcome, proof, status, taken, text,
+    afterwards, at, claim, command, granted, new_command, on_both, outcome, proof, status, taken, text,
 };
 
 on_both!(
@@ -86,7 +86,7 @@ async fn many_claims_of_one_command_grant_one(store: Store) {
     };
     let answers: Vec<_> =
         join_all((0..20).map(claim_both)).await.into_iter().flat_map(|answer| answer.unwrap()).collect();
-    let granted = answers.iter().filter(|answer| **answer == Claimed::Granted { attempt: 1 }).count();
+    let granted = answers.iter().filter(|answer| **answer == granted(1)).count();
     let known = answers.iter().filter(|answer| **answer == Claimed::Known(CommandState::Sending)).count();
     assert_eq!((granted, known), (2, 38));
 }

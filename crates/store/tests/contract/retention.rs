@@ -2,14 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use staffetta_domain::{CommandState, Direction, EventType, Leaf, MessageState, TenantId, Touch};
-use staffetta_store::{Announcement, ConversationFilter, Pruned, Settlement, Store};
+use staffetta_store::{Announcement, Cancelled, Claimed, ConversationFilter, Pruned, Settlement, Store};
 
+use crate::schedule::scheduled;
 use crate::support::{
-    afterwards, at, claim, event, id, new_command, on_both, outcome, proof, sighting, status, taken, tenant,
-    text, wamid,
+    afterwards, at, cancelled, claim, event, id, new_command, on_both, outcome, proof, sighting, status,
+    taken, tenant, text, wamid,
 };
 
 on_both!(
@@ -19,6 +20,8 @@ on_both!(
     other_tenants_keep_theirs,
     what_was_never_announced_stays,
     a_command_that_has_not_ended_stays,
+    a_scheduled_command_stays_and_a_cancelled_one_goes,
+    a_command_is_known_until_its_end_is_old,
     a_message_goes_with_its_first_event_whatever_happened_since,
     a_message_that_only_edits_speak_of_goes_with_them,
     a_conversation_goes_last_and_whoever_writes_again_begins_anew,
@@ -159,6 +162,36 @@ async fn a_command_that_has_not_ended_stays(store: Store) {
     assert_eq!(state("c-3").await, None);
 }
 
+async fn a_scheduled_command_stays_and_a_cancelled_one_goes(store: Store) {
+    store.schedule(&[scheduled("c-1", at(0)), scheduled("c-2", at(0))]).await.unwrap();
+    let Cancelled::Done(events) = store.cancel(&tenant(), &id("c-2"), cancelled("c-2")).await.unwrap() else {
+        panic!("not done");
+    };
+    note(&store, &events).await;
+    assert_eq!(prune(&store, &tenant(), at(0)).await, Pruned::default());
+    let pruned = prune(&store, &tenant(), afterwards()).await;
+    assert_eq!((pruned.events, pruned.commands), (1, 1));
+    assert_eq!(store.command(&tenant(), &id("c-2")).await.unwrap(), None);
+    let due = store.due(at(0), 10).await.unwrap();
+    assert_eq!(due.iter().map(|command| command.id.as_str()).collect::<Vec<_>>(), ["c-1"]);
+    assert_eq!(store.command(&tenant(), &id("c-1")).await.unwrap().unwrap().state, CommandState::Queued);
+}
+
+/// What counts is when it ended, not when it was first heard of: until then a copy is recognised.
+async fn a_command_is_known_until_its_end_is_old(store: Store) {
+    store.claim(&[claim("c-1", 1)]).await.unwrap();
+    let doubt = store.settle(&[outcome("c-1", Settlement::InDoubt("no answer".into()))]).await.unwrap();
+    note(&store, &doubt).await;
+    let boundary = Timestamp::now();
+    note(&store, &store.settle(&[taken_lately("c-1", "wamid.1")]).await.unwrap()).await;
+    let pruned = prune(&store, &tenant(), boundary).await;
+    assert_eq!((pruned.events, pruned.commands), (1, 0));
+    let (claimed, _) = store.claim(&[claim("c-1", 2)]).await.unwrap();
+    assert_eq!(claimed, [Claimed::Known(CommandState::Accepted)]);
+    let pruned = prune(&store, &tenant(), afterwards() + SignedDuration::from_hours(1)).await;
+    assert_eq!((pruned.events, pruned.commands), (1, 1));
+}
+
 async fn a_message_goes_with_its_first_event_whatever_happened_since(store: Store) {
     store.claim(&[claim("c-1", 1)]).await.unwrap();
     note(&store, &store.settle(&[taken("c-1", "wamid.1")]).await.unwrap()).await;
@@ -184,7 +217,7 @@ fn edit_of(name: &str) -> Leaf {
     let touch = Touch::Edited { wamid: wamid(name), direction: Direction::In, at: at(60) };
     let edit = event(EventType::MessageEdited, &["edit", name], "wamid.E");
     let sighting = Some(sighting(&["393481213456"], at(60)));
-    Leaf { event: edit, sighting, touch: Some(touch), settles: None }
+    Leaf { event: edit, sighting, touch: Some(touch), settles: None, reach: None }
 }
 
 async fn a_conversation_goes_last_and_whoever_writes_again_begins_anew(store: Store) {

@@ -162,9 +162,10 @@ async fn an_owner_that_was_followed_is_not_heard(store: Store) {
     store.claim(&[claim("c-1", 1)]).await.unwrap();
     store.claim(&[claim("c-1", 2)]).await.unwrap();
     let said = |settlement| Outcome { epoch: 1, ..outcome("c-1", settlement) };
-    for settlement in [Settlement::Postponed("unsent".into()), Settlement::Failed("refused".into())] {
+    for settlement in [Settlement::InDoubt("no answer".into()), Settlement::Failed("refused".into())] {
         assert_eq!(told(&store.settle(&[said(settlement)]).await.unwrap()), []);
-        assert_eq!(command(&store, "c-1").await.state, CommandState::InDoubt);
+        let command = command(&store, "c-1").await;
+        assert_eq!((command.state, command.reason), (CommandState::InDoubt, None));
     }
     // But an acceptance is a fact.
     let accepted = said(Settlement::Accepted("wamid.A".parse().unwrap()));

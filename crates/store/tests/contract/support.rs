@@ -11,7 +11,8 @@ use staffetta_domain::{
     MessageState, Object, Settles, Sighting, TenantId, Touch, Wamid,
 };
 use staffetta_store::{
-    Announcement, Claim, CommandRecord, NewCommand, Outcome, Settlement, Store, StoreOptions,
+    Announcement, Claim, Claimed, CommandRecord, NewCommand, Outcome, Settlement, Standing, Store,
+    StoreOptions,
 };
 use staffetta_testkit::Postgres;
 
@@ -125,6 +126,7 @@ pub(crate) fn text(name: &str) -> Leaf {
             unread: true,
         }),
         settles: None,
+        reach: None,
     }
 }
 
@@ -140,6 +142,7 @@ pub(crate) fn status(name: &str, state: MessageState) -> Leaf {
             command: None,
         }),
         settles: None,
+        reach: None,
     }
 }
 
@@ -176,6 +179,16 @@ pub(crate) fn claim(command: &str, epoch: i64) -> Claim {
     }
 }
 
+/// A grant to write to somebody of whom nothing is known.
+pub(crate) fn granted(attempt: u32) -> Claimed {
+    Claimed::Granted { attempt, perhaps_sent: false, user: Standing::default() }
+}
+
+/// A grant to send once more what may have been sent, to somebody of whom nothing is known.
+pub(crate) fn granted_again(attempt: u32) -> Claimed {
+    Claimed::Granted { attempt, perhaps_sent: true, user: Standing::default() }
+}
+
 pub(crate) fn outcome(command: &str, settlement: Settlement) -> Outcome {
     let kind = match settlement.state() {
         CommandState::Accepted => Some(EventType::CommandAccepted),
@@ -197,6 +210,7 @@ pub(crate) fn outcome(command: &str, settlement: Settlement) -> Outcome {
         at: at(100),
         settlement,
         event: kind.map(|kind| event(kind, &[state, command], command)),
+        reach: None,
     }
 }
 
@@ -205,7 +219,23 @@ pub(crate) fn taken(command: &str, name: &str) -> Outcome {
 }
 
 pub(crate) fn new_command(command: &str) -> NewCommand {
-    NewCommand { tenant: tenant(), channel: channel(), id: id(command), lane: Lane::Bulk, at: at(0) }
+    NewCommand {
+        tenant: tenant(),
+        channel: channel(),
+        id: id(command),
+        lane: Lane::Bulk,
+        user: "393481213456".into(),
+        callback_data: None,
+        at: at(0),
+    }
+}
+
+/// What makes the event of a command that is taken back.
+pub(crate) fn cancelled(command: &str) -> impl FnOnce(&ChannelId) -> Event {
+    move |channel| Event {
+        channel: channel.clone(),
+        ..event(EventType::CommandCancelled, &["cancelled", command], command)
+    }
 }
 
 pub(crate) async fn command(store: &Store, command: &str) -> CommandRecord {

@@ -6,11 +6,10 @@ use axum::Json;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
-use staffetta_domain::CommandId;
 use staffetta_store::StoreError;
 use tokio::time::timeout;
 
-use super::MessageView;
+use super::{MessageView, named};
 use crate::App;
 use crate::caller::Caller;
 use crate::problem::{Kind, Problem};
@@ -46,9 +45,7 @@ pub(crate) async fn read(
     Caller(tenant): Caller,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<MessageView>, ReadMessageError> {
-    // What can't be an id is nobody's id.
-    let Path(id) = id.map_err(|_| ReadMessageError::NotFound)?;
-    let id: CommandId = id.parse().map_err(|_| ReadMessageError::NotFound)?;
+    let id = named(id).ok_or(ReadMessageError::NotFound)?;
     let found = timeout(LIMIT, app.store.command(&tenant.id, &id)).await;
     let found = found.map_err(|_| ReadMessageError::TimedOut)??;
     found.map(|record| Json(record.into())).ok_or(ReadMessageError::NotFound)

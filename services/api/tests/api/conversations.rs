@@ -393,6 +393,7 @@ async fn sent(gateway: &Gateway, id: &str, wamid: &str, seconds: i64) {
         at: at(seconds),
         settlement: Settlement::Accepted(wamid.parse().unwrap()),
         event: Some(event(EventType::CommandAccepted, id, seconds, Object::new().into())),
+        reach: None,
     };
     gateway.store.settle(&[outcome]).await.unwrap();
 }

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use staffetta_api::Api;
 use staffetta_bus::{
     Bus, Encoding, RegistryFile, RegistryStore, RegistryView, Retention, Unnamed, command_fields,
+    decode_event,
 };
-use staffetta_domain::CommandFields;
+use staffetta_domain::{CommandFields, Event};
 use staffetta_runtime::Health;
 use staffetta_runtime::config::{ApiConfig, Listen};
 use staffetta_store::{Store, StoreOptions};
@@ -131,6 +132,27 @@ impl Gateway {
 
     pub(crate) async fn get_as(&self, key: &str, path: &str) -> Answer {
         Answer::of(self.request(Method::GET, path).bearer_auth(key).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.delete_as(ACME, path).await
+    }
+
+    pub(crate) async fn delete_as(&self, key: &str, path: &str) -> Answer {
+        Answer::of(self.request(Method::DELETE, path).bearer_auth(key).send().await.unwrap()).await
+    }
+
+    /// Everything on EVENTS, oldest first.
+    pub(crate) async fn events(&self) -> Vec<Event> {
+        let mut stream = self.bus.jetstream().get_stream("EVENTS").await.unwrap();
+        let state = stream.info().await.unwrap().state.clone();
+        let mut events = Vec::new();
+        for sequence in state.first_sequence.max(1)..=state.last_sequence {
+            let message = stream.get_raw_message(sequence).await.unwrap();
+            let encoding = Encoding::of(Some(&message.headers));
+            events.push(decode_event(encoding, &message.payload).unwrap());
+        }
+        events
     }
 
     /// Everything on SEND, oldest first.

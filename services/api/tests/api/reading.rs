@@ -1,14 +1,12 @@
 //! `GET /v1/messages/{id}`: the same on both databases.
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
-use staffetta_domain::{CommandId, Event, EventId, EventType, Lane, Leaf, MessageState, Object, Touch};
-use staffetta_store::{Claim, Outcome, Settlement};
+use staffetta_domain::MessageState;
+use staffetta_store::Settlement;
 use staffetta_testkit::Postgres;
 
 use crate::harness::{Gateway, text, with};
-
-const WAMID: &str = "wamid.HBgLMzkzNDgxMjEzNDU2FQIAERgS";
+use crate::life::{WAMID, claim, settle, status};
 
 #[tokio::test]
 async fn a_message_is_shown_in_each_of_its_states_from_sqlite() {
@@ -78,63 +76,4 @@ async fn what_can_be_no_id_is_no_message() {
 async fn shown(gateway: &Gateway, id: &str) -> (String, Value, Value) {
     let json = gateway.get(&format!("/v1/messages/{id}")).await.json;
     (json["state"].as_str().unwrap().to_owned(), json["attempt"].clone(), json["reason"].clone())
-}
-
-/// What the dispatcher does before it sends.
-async fn claim(gateway: &Gateway, id: &str) {
-    let claim = Claim {
-        tenant: "acme".parse().unwrap(),
-        channel: "acme-orders".parse().unwrap(),
-        id: id.parse().unwrap(),
-        lane: Lane::Urgent,
-        user: "393481213456".into(),
-        kind: "text".into(),
-        content: r#"{"body":"x"}"#.into(),
-        callback_data: None,
-        epoch: 1,
-        sequence: 1,
-        at: Timestamp::now(),
-        in_doubt: event(EventType::CommandInDoubt, id),
-    };
-    gateway.store.claim(&[claim]).await.unwrap();
-}
-
-/// What the dispatcher does after it has sent.
-async fn settle(gateway: &Gateway, id: &str, settlement: Settlement) {
-    let outcome = Outcome {
-        tenant: "acme".parse().unwrap(),
-        channel: "acme-orders".parse().unwrap(),
-        id: id.parse().unwrap(),
-        epoch: 1,
-        lane: Lane::Urgent,
-        user: Some("393481213456".into()),
-        called: None,
-        at: Timestamp::now(),
-        settlement,
-        event: None,
-    };
-    gateway.store.settle(&[outcome]).await.unwrap();
-}
-
-/// What the recorder makes of a status.
-fn status(state: MessageState) -> Leaf {
-    let touch = Touch::Moved {
-        wamid: WAMID.parse().unwrap(),
-        state: Some(state),
-        at: Timestamp::now(),
-        command: Some("a".parse::<CommandId>().unwrap()),
-    };
-    Leaf { touch: Some(touch), ..Leaf::of_event(event(EventType::MessageStatus, state.as_str())) }
-}
-
-fn event(kind: EventType, subject: &str) -> Event {
-    Event {
-        id: EventId::of(&[kind.as_str(), subject]),
-        tenant: "acme".parse().unwrap(),
-        channel: "acme-orders".parse().unwrap(),
-        kind,
-        time: Timestamp::now(),
-        subject: subject.into(),
-        data: Object::new(),
-    }
 }

@@ -7,7 +7,7 @@ use staffetta_domain::Lane;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
-use crate::harness::{ACME, Gateway, OTHER, text, with};
+use crate::harness::{ACME, Gateway, LANE, OTHER, text, with};
 
 #[tokio::test]
 async fn the_same_id_twice_is_queued_once_and_answered_with_how_it_stands() {
@@ -64,4 +64,44 @@ async fn a_message_id_that_someone_else_took_first_swallows_nothing() {
     assert_eq!(last.subject, "staffetta.v1.send.acme.acme-orders.normal");
     assert_eq!(last.fields.id.as_deref(), Some("inv-1"));
     assert_eq!(gateway.get_as(OTHER, "/v1/messages/inv-1").await.status, 404);
+}
+
+/// The queue has it from a publish that was never answered.
+#[tokio::test]
+async fn what_the_queue_has_already_is_taken_in_without_a_copy_even_if_its_lane_is_full() {
+    let gateway = Gateway::start().await;
+    put(&gateway, "acme:inv-1", &fields("inv-1")).await;
+    for number in 1..LANE {
+        assert_eq!(gateway.post(&text(&format!("n-{number}"))).await.status, 202);
+    }
+    assert_eq!(gateway.post(&text("inv-1")).await.status, 202);
+    assert_eq!(gateway.queue().await.len(), LANE as usize);
+    assert_eq!(gateway.post(&text("inv-1")).await.status, 200);
+}
+
+#[tokio::test]
+async fn what_may_be_in_a_full_lane_already_is_in_doubt_and_not_refused() {
+    let gateway = Gateway::start().await;
+    put(&gateway, "acme:inv-1", &fields("another")).await;
+    for number in 1..LANE {
+        assert_eq!(gateway.post(&text(&format!("n-{number}"))).await.status, 202);
+    }
+    let doubtful = gateway.post(&text("inv-1")).await;
+    doubtful.is_problem(503, "in-doubt");
+    assert_eq!(doubtful.json["id"], "inv-1");
+    assert_eq!(gateway.queue().await.len(), LANE as usize);
+}
+
+fn fields(id: &str) -> Vec<u8> {
+    serde_json::to_vec(&text(id)).unwrap()
+}
+
+/// Publishes on acme's lane under this message id.
+async fn put(gateway: &Gateway, message_id: &str, payload: &[u8]) {
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("Content-Type", "application/json");
+    let subject = "staffetta.v1.send.acme.acme-orders.normal".to_owned();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let stored = gateway.bus.publish(subject, message_id, headers, payload.to_vec().into(), deadline);
+    stored.await.unwrap();
 }

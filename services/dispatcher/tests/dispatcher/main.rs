@@ -8,4 +8,5 @@ mod intake;
 mod ownership;
 mod rate;
 mod refusals;
+mod schedule;
 mod sending;

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use staffetta_domain::{Event, EventId, EventType, Object};
-
 use crate::harness::{ANNA, NUMBER, RegistryText, Setup, World, assert_rate, text, texts};
 
 const RATE: u32 = 50;
@@ -52,20 +50,8 @@ async fn what_a_channel_received_before_it_sends_counts() {
     world.told("accepted", &["care"]).await;
 
     let before = Instant::now();
-    for n in 0..RATE {
-        let event = Event {
-            id: EventId::of(&["received", &n.to_string()]),
-            tenant: "acme".parse().unwrap(),
-            channel: "acme-orders".parse().unwrap(),
-            kind: EventType::MessageReceived,
-            time: jiff::Timestamp::now(),
-            subject: n.to_string(),
-            data: Object::new(),
-        };
-        let (headers, payload) = staffetta_bus::event_message(&event, staffetta_bus::Encoding::Json);
-        let subject = staffetta_bus::event_subject(&event);
-        world.bus.client().publish_with_headers(subject, headers, payload).await.unwrap();
-    }
+    let received: Vec<_> = (0..RATE).map(|n| (jiff::Timestamp::now(), u64::from(n))).collect();
+    world.bus.tell_received(&"acme-orders".parse().unwrap(), &received).await;
     world.send("urgent", &text("after", ANNA)).await;
     world.told("accepted", &["after"]).await;
     // Never too early, however slow the machine is.

@@ -222,7 +222,7 @@ async fn a_recorder_told_to_stop_gives_back_what_it_cannot_finish() {
 }
 
 /// A recorder whose way to PostgreSQL can be broken.
-async fn start_recorder_behind_proxy(world: &mut World) -> (FaultProxy, Health) {
+pub(crate) async fn start_recorder_behind_proxy(world: &mut World) -> (FaultProxy, Health) {
     let address =
         world.database_url.split(['@', '/']).find_map(|part| part.parse::<SocketAddr>().ok()).unwrap();
     let proxy = FaultProxy::before(address).await.unwrap();

@@ -9,6 +9,7 @@ mod harness;
 mod once;
 mod prune;
 mod random;
+mod receipts;
 mod replays;
 
 /// Makes a test for each database.

@@ -15,7 +15,7 @@ const NEW_CHANNEL: &str = r#"
 channel = [{ id = "acme-new", tenant = "acme", provider = "cloud_api", waba_id = "NEW", phone_number_id = "999" }]
 "#;
 
-async fn letters(world: &World) -> Vec<Letter> {
+pub(crate) async fn letters(world: &World) -> Vec<Letter> {
     DeadStream::new(world.bus.clone()).page(&LetterFilter::default(), None, 100).await.unwrap().letters
 }
 
@@ -26,6 +26,20 @@ async fn replay(world: &World) {
         outcome.unwrap();
     }
     world.settled().await;
+}
+
+/// Gives the channel to acme, and replays until nothing is dead.
+pub(crate) async fn replay_for_new_channel(world: &World) {
+    let registry = RegistryStore::open(&world.bus, None).await.unwrap();
+    let file = RegistryFile::parse(NEW_CHANNEL).unwrap();
+    registry.apply(registry.plan(vec![file], Unnamed::Keep).await.unwrap()).await.unwrap();
+    // The recorder may see the new channel a moment later than the webhooks.
+    until("the letters to be told", LIMIT, async || {
+        replay(world).await;
+        letters(world).await.is_empty().then_some(())
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]
@@ -49,16 +63,7 @@ async fn a_replay_that_comes_too_early_loses_nothing() {
         before = after;
     }
 
-    let registry = RegistryStore::open(&world.bus, None).await.unwrap();
-    let file = RegistryFile::parse(NEW_CHANNEL).unwrap();
-    registry.apply(registry.plan(vec![file], Unnamed::Keep).await.unwrap()).await.unwrap();
-    // The recorder may see the new channel a moment later than the webhooks.
-    until("the letters to be told", LIMIT, async || {
-        replay(&world).await;
-        letters(&world).await.is_empty().then_some(())
-    })
-    .await
-    .unwrap();
+    replay_for_new_channel(&world).await;
     let mut told: Vec<String> = world.events().await.into_iter().map(|event| event.subject).collect();
     told.sort();
     assert_eq!(told, ["wamid.A", "wamid.B"]);

@@ -1,9 +1,9 @@
-//! Template messages: their shape. Whether a template exists is not checked.
+//! Template messages: their shape. Whether a template exists is not looked at here.
 
 use serde_json::Value;
 
 use super::content::{location, media};
-use super::{Object, array, object, only, optional_text, text};
+use super::{Object, TemplateName, array, object, only, optional_text, text};
 use crate::graph_error::GraphError;
 
 const UNLIMITED: usize = usize::MAX;
@@ -12,7 +12,7 @@ const UNLIMITED: usize = usize::MAX;
 pub(super) fn check(template: &Object) -> Result<(), GraphError> {
     only(template, "template", &["name", "language", "components", "namespace"])?;
     let name = text(template, "name", "template", 512)?;
-    if !name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {
+    if !is_template_name(name) {
         return Err(GraphError::invalid("Invalid template name"));
     }
     let language = object(template, "language", "template")?;
@@ -25,6 +25,19 @@ pub(super) fn check(template: &Object) -> Result<(), GraphError> {
         components(array(template, "components", "template", (0, UNLIMITED))?)?;
     }
     Ok(())
+}
+
+/// Which template a checked `template` object names.
+pub(super) fn name(template: &Object) -> Option<TemplateName> {
+    let name = template.get("name")?.as_str()?.to_owned();
+    let language = template.get("language")?.get("code")?.as_str()?.to_owned();
+    Some(TemplateName { name, language })
+}
+
+/// Whether a template can have this name.
+pub(crate) fn is_template_name(name: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=512).contains(&name.len()) && name.bytes().all(known)
 }
 
 fn components(components: &[Value]) -> Result<(), GraphError> {

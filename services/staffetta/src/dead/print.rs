@@ -7,6 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 use staffetta_bus::{Letter, ShownPayload};
 
+use crate::terminal::{columns, printable};
+
 /// A letter without its payload.
 pub(super) fn entry(letter: &Letter) -> Value {
     json!({
@@ -65,20 +67,7 @@ impl Table {
 
     /// The lines so far, in columns.
     pub(super) fn take(&mut self) -> String {
-        let rows = std::mem::take(&mut self.rows);
-        let width =
-            |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-        let widths: [usize; 8] = std::array::from_fn(width);
-        let mut text = String::new();
-        for row in &rows {
-            let mut line = String::new();
-            for (cell, width) in row.iter().zip(widths) {
-                let _ = write!(line, "{cell:width$}  ");
-            }
-            text.push_str(printable(&line).trim_end());
-            text.push('\n');
-        }
-        text
+        columns(&std::mem::take(&mut self.rows))
     }
 }
 
@@ -118,19 +107,4 @@ pub(super) fn page(letter: &Letter) -> String {
         let _ = writeln!(page, "{}", printable(line));
     }
     page
-}
-
-/// Nothing that came from outside may move a terminal's cursor.
-fn printable(text: &str) -> String {
-    text.chars().map(|sign| if sign.is_control() { '\u{fffd}' } else { sign }).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_came_from_outside_does_not_speak_to_the_terminal() {
-        assert_eq!(printable("a\u{1b}[2Jb\u{9b}c\rd"), "a\u{fffd}[2Jb\u{fffd}c\u{fffd}d");
-    }
 }

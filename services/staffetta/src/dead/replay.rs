@@ -3,18 +3,17 @@
 use std::error::Error;
 use std::fmt::{self, Write as _};
 use std::process::ExitCode;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
-use secrecy::ExposeSecret;
 use staffetta_bus::{Bus, DeadStream, Letter, LetterFilter, LetterId};
 use staffetta_outbox::{ReplayError, Replays};
 use staffetta_runtime::Config;
-use staffetta_store::{Store, StoreOptions};
+use staffetta_store::Store;
 
 use super::Filter;
 use super::progress::Progress;
+use crate::parts::connect_store;
 
 /// Which letters to replay.
 #[derive(Debug, Args)]
@@ -93,14 +92,9 @@ pub(super) async fn run(
     Ok(if counts.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The database as it is: bringing it up to date is the services' business.
+/// Bringing the database up to date is the services' business.
 async fn open_store(config: &Config) -> anyhow::Result<Store> {
-    let options = StoreOptions {
-        max_connections: config.database.max_connections,
-        timeout: Duration::from_millis(config.database.timeout_ms),
-    };
-    let store = Store::connect(config.database_url().expose_secret(), &options).await;
-    store.context("opening the database, where commands are queued again")
+    connect_store(config).await.context("opening the database, where commands are queued again")
 }
 
 impl Run {

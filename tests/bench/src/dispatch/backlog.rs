@@ -1,13 +1,14 @@
-//! A backlog, sent as fast as the rate allows.
+//! Backlogs of many channels, sent as fast as their rates allow.
 
 use std::time::Duration;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use tokio::time::{Instant, sleep};
 
 use super::{
     bed::{Bed, Cpu},
-    provider::{Report, number},
+    commands::Lane,
+    provider::Report,
 };
 
 /// Between two looks at the queue: each costs NATS something.
@@ -21,12 +22,12 @@ pub(crate) struct Load {
     pub(super) channels: usize,
     pub(super) commands_each: usize,
     pub(super) rate: u32,
+    pub(super) lane: Lane,
 }
 
 /// How a backlog went.
 #[derive(Debug)]
 pub(super) struct Drained {
-    pub(super) load: Load,
     pub(super) accepted: u64,
     /// Over the time from the first accepted send to the last one of the channel that took longest.
     pub(super) per_second: f64,
@@ -37,6 +38,8 @@ pub(super) struct Drained {
     pub(super) refused: u64,
     /// From the dispatcher's start to the empty queue.
     pub(super) cpu: Cpu,
+    /// The most that the dispatcher had, in bytes.
+    pub(super) most_memory: u64,
 }
 
 /// Starts the dispatcher and waits until the queue is empty.
@@ -44,11 +47,13 @@ pub(super) struct Drained {
 /// Fails when the queue stops getting smaller, and when a command did not arrive, or arrived twice.
 pub(super) async fn drain(bed: &mut Bed<'_>, load: Load) -> anyhow::Result<Drained> {
     let before = bed.cpu()?;
-    bed.start_dispatcher().await?;
+    bed.start_dispatchers(1).await?;
     let (mut waiting, mut since) = (bed.waiting().await?, Instant::now());
+    let mut most_memory = bed.memory()?;
     while waiting > 0 {
         sleep(LOOK).await;
         bed.check_running()?;
+        most_memory = bed.memory()?.max(most_memory);
         let now = bed.waiting().await?;
         if now < waiting {
             (waiting, since) = (now, Instant::now());
@@ -56,13 +61,11 @@ pub(super) async fn drain(bed: &mut Bed<'_>, load: Load) -> anyhow::Result<Drain
         ensure!(since.elapsed() < STUCK, "{waiting} commands have waited for {STUCK:?} and none left");
     }
     let cpu = bed.cpu()?.since(before);
-    drained(load, &bed.provider.report().await?, cpu)
+    drained(load, &bed.provider.report().await?, cpu, most_memory)
 }
 
-fn drained(load: Load, report: &Report, cpu: Cpu) -> anyhow::Result<Drained> {
-    let seen = (0..load.channels)
-        .map(|n| report.channels.get(&number(n)).context("the simulator forgot a number"))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+fn drained(load: Load, report: &Report, cpu: Cpu, most_memory: u64) -> anyhow::Result<Drained> {
+    let seen = (0..load.channels).map(|n| report.channel(n)).collect::<anyhow::Result<Vec<_>>>()?;
     for (n, seen) in seen.iter().enumerate() {
         let (wanted, found) = (load.commands_each as u64, seen.accepted);
         ensure!(
@@ -80,15 +83,15 @@ fn drained(load: Load, report: &Report, cpu: Cpu) -> anyhow::Result<Drained> {
     let shares = seen.iter().map(|seen| seen.used_share);
     let refused = seen.iter().flat_map(|seen| seen.refused.values()).chain(report.refused.values()).sum();
     Ok(Drained {
-        load,
         accepted,
         // n sends have n - 1 gaps between them.
         per_second: (accepted - load.channels as u64) as f64 * 1e6 / longest as f64,
         least_used_share: shares.clone().fold(f64::INFINITY, f64::min),
         mean_used_share: shares.sum::<f64>() / load.channels as f64,
-        worst_second: seen.iter().map(|seen| seen.worst_second.sends).max().unwrap_or(0),
+        worst_second: seen.iter().map(|seen| seen.worst_second.sends_and_inbound).max().unwrap_or(0),
         refused,
         cpu,
+        most_memory,
     })
 }
 
@@ -105,7 +108,7 @@ impl Cpu {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::provider::number, *};
 
     const NO_CPU: Cpu = Cpu {
         dispatcher: Duration::ZERO,
@@ -117,8 +120,8 @@ mod tests {
     fn report(second_accepted: u64, duplicates: u64) -> Report {
         let seen = |accepted: u64, busy_us: u64, share: f64, duplicates: u64| {
             serde_json::json!({
-                "accepted": accepted, "refused": { "130429": 1 }, "worst_second": { "sends": 200 },
-                "busy_us": busy_us, "used_share": share, "duplicates": duplicates, "same_message": 0, "not_logged": 0,
+                "accepted": accepted, "refused": { "130429": 1 }, "inbound": 0,
+                "worst_second": { "sends_and_inbound": 200 }, "busy_us": busy_us, "used_share": share, "duplicates": duplicates, "same_message": 0, "not_logged": 0,
             })
         };
         let channels = serde_json::json!({
@@ -128,11 +131,11 @@ mod tests {
         serde_json::from_value(serde_json::json!({ "channels": channels, "refused": {} })).unwrap()
     }
 
-    const LOAD: Load = Load { channels: 2, commands_each: 1_001, rate: 250 };
+    const LOAD: Load = Load { channels: 2, commands_each: 1_001, rate: 250, lane: Lane::Normal };
 
     #[test]
     fn figures_come_from_every_channel() {
-        let drained = drained(LOAD, &report(1_001, 0), NO_CPU).unwrap();
+        let drained = drained(LOAD, &report(1_001, 0), NO_CPU, 0).unwrap();
         assert_eq!((drained.accepted, drained.refused, drained.worst_second), (2_002, 2, 200));
         assert_eq!(
             (drained.per_second, drained.least_used_share, drained.mean_used_share),
@@ -142,7 +145,7 @@ mod tests {
 
     #[test]
     fn a_lost_or_repeated_command_is_no_figure() {
-        assert!(drained(LOAD, &report(1_000, 0), NO_CPU).is_err());
-        assert!(drained(LOAD, &report(1_001, 1), NO_CPU).is_err());
+        assert!(drained(LOAD, &report(1_000, 0), NO_CPU, 0).is_err());
+        assert!(drained(LOAD, &report(1_001, 1), NO_CPU, 0).is_err());
     }
 }

@@ -1,18 +1,30 @@
 //! The simulator, steered and asked over HTTP.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Instant};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, ensure};
-use reqwest::{Method, StatusCode};
+use clap::ValueEnum;
+use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::backlog::Load;
 use crate::gateway;
 
 /// The token of every number.
 pub(super) const TOKEN: &str = "a-token-for-benchmarks";
+/// The app that webhooks come through.
+pub(super) const APP: &str = "bench";
+/// What signs them.
+pub(super) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 /// A number of the simulator's that Staffetta does not know.
 const CLOCK: &str = "1999";
+/// Users who write.
+const WRITERS: u32 = 5_000;
 /// Sends that compare the clocks.
 const CLOCK_PROBES: usize = 40;
 
@@ -21,6 +33,35 @@ const CLOCK_PROBES: usize = 40;
 pub(crate) struct Provider {
     base: String,
     http: reqwest::Client,
+}
+
+/// What comes back through webhooks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Webhooks {
+    /// Nothing: neither ingress nor a recorder runs.
+    None,
+    /// Users' messages.
+    Messages,
+    /// Users' messages, and of each send the status `sent`, which settles doubts.
+    MessagesAndStatuses,
+}
+
+/// How users' messages lie in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Spread {
+    /// At equal distances
+    Even,
+    /// Each whenever it likes
+    Poisson,
+}
+
+impl Spread {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Even => "even",
+            Self::Poisson => "poisson",
+        }
+    }
 }
 
 /// What the simulator saw.
@@ -35,6 +76,7 @@ pub(super) struct Report {
 pub(super) struct Seen {
     pub(super) accepted: u64,
     pub(super) refused: BTreeMap<String, u64>,
+    pub(super) inbound: u64,
     pub(super) worst_second: Worst,
     pub(super) busy_us: u64,
     pub(super) used_share: f64,
@@ -48,14 +90,28 @@ pub(super) struct Seen {
 /// The fullest sliding second.
 #[derive(Debug, Deserialize)]
 pub(super) struct Worst {
-    pub(super) sends: u64,
+    /// Sends, refused ones too, and users' messages.
+    pub(super) sends_and_inbound: u64,
 }
 
-/// One send.
+/// One accepted send.
 #[derive(Debug, Deserialize)]
 pub(super) struct Arrival {
     pub(super) at_us: i64,
+    pub(super) to: String,
     pub(super) text: Option<String>,
+}
+
+impl Report {
+    /// What the `n`th number saw.
+    pub(super) fn channel(&self, n: usize) -> anyhow::Result<&Seen> {
+        self.channels.get(&number(n)).context("the simulator forgot a number")
+    }
+
+    /// The same, to keep.
+    pub(super) fn take_channel(&mut self, n: usize) -> anyhow::Result<Seen> {
+        self.channels.remove(&number(n)).context("the simulator forgot a number")
+    }
 }
 
 /// The Graph id of the `n`th number.
@@ -64,24 +120,42 @@ pub(super) fn number(n: usize) -> String {
 }
 
 impl Provider {
-    /// Limits of the pair and statuses are off: neither is what is measured.
+    /// The pair's limit and windows are off: neither is what is measured. Webhooks go to `ingress`.
     ///
     /// Fails when the simulator does not do as asked.
-    pub(super) async fn prepare(address: SocketAddr, channels: usize, rate: u32) -> anyhow::Result<Self> {
+    pub(super) async fn prepare(
+        address: SocketAddr,
+        load: Load,
+        webhooks: Webhooks,
+        ingress: SocketAddr,
+    ) -> anyhow::Result<Self> {
         let provider = Self { base: format!("http://{address}"), http: gateway::client()? };
-        provider.put("behaviour", &json!({ "statuses": [], "pair": null })).await?;
-        for n in 0..channels {
-            provider.register(&number(n), rate).await?;
+        let statuses = if webhooks == Webhooks::MessagesAndStatuses { json!(["sent"]) } else { json!([]) };
+        let behaviour = json!({ "statuses": statuses, "pair": null, "windows": { "mode": "off" } });
+        provider.put("behaviour", &behaviour).await?;
+        let webhook = (webhooks != Webhooks::None).then_some(ingress);
+        for n in 0..load.channels {
+            provider.register(&number(n), load.rate, webhook).await?;
         }
-        provider.register(CLOCK, 1_000).await?;
+        provider.register(CLOCK, 1_000, None).await?;
         Ok(provider)
     }
 
-    async fn register(&self, number: &str, rate: u32) -> anyhow::Result<()> {
-        let channel = json!({
+    async fn register(&self, number: &str, rate: u32, ingress: Option<SocketAddr>) -> anyhow::Result<()> {
+        let mut channel = json!({
             "access_token": TOKEN, "display_phone_number": format!("39{number}"), "waba_id": "900", "rate": rate,
         });
+        if let Some(ingress) = ingress {
+            let url = format!("http://{ingress}/webhooks/meta/{APP}");
+            channel["webhook"] = json!({ "url": url, "app_secret": SECRET });
+        }
         self.put(&format!("channels/{number}"), &channel).await
+    }
+
+    /// Lets users write to the first number from now on; 0 ends it.
+    pub(super) async fn write(&self, per_second: f64, spread: Spread) -> anyhow::Result<()> {
+        let stream = json!({ "per_second": per_second, "users": WRITERS, "spread": spread.name() });
+        self.put(&format!("inbound/{}", number(0)), &stream).await
     }
 
     async fn put(&self, what: &str, body: &Value) -> anyhow::Result<()> {
@@ -106,14 +180,6 @@ impl Provider {
         let answer = answer.context("asking the simulator")?;
         ensure!(answer.status() == StatusCode::OK, "the simulator has no report");
         answer.json().await.context("the simulator's report is not as expected")
-    }
-
-    /// Starts the report anew.
-    pub(super) async fn forget(&self) -> anyhow::Result<()> {
-        let url = format!("{}/_sim/report", self.base);
-        let answer = self.http.request(Method::DELETE, url).send().await.context("asking the simulator")?;
-        ensure!(answer.status().is_success(), "the simulator keeps its report");
-        Ok(())
     }
 
     /// Finds what our clock, in microseconds since `origin`, is ahead of the simulator's. A send arrives after it was
@@ -170,6 +236,11 @@ impl Offset {
     }
 }
 
+/// A time on our clock, or between two, as the simulator counts.
+pub(super) fn micros(time: Duration) -> i64 {
+    time.as_micros().try_into().unwrap_or(i64::MAX)
+}
+
 pub(super) fn micros_since(origin: Instant) -> i64 {
-    origin.elapsed().as_micros().try_into().unwrap_or(i64::MAX)
+    micros(origin.elapsed())
 }

@@ -8,10 +8,7 @@ use std::{
 use anyhow::{Context, ensure};
 use tokio::time::{Instant as Moment, sleep};
 
-use super::{
-    bed::{Bed, text},
-    provider::{micros_since, number},
-};
+use super::{arrivals::Arrivals, bed::Bed, commands::Lane, provider::Offset};
 use crate::figures::{Latencies, PERCENTILES_HEAD};
 
 /// Commands before the measured ones: connections open, statements are prepared.
@@ -21,50 +18,55 @@ const SPACE: Duration = Duration::from_millis(50);
 const LOOK: Duration = Duration::from_millis(250);
 const LAST_LIMIT: Duration = Duration::from_secs(60);
 
-/// Lines to print.
-///
-/// Fails when a command does not arrive.
-pub(super) async fn measure(bed: &mut Bed<'_>, commands: usize) -> anyhow::Result<String> {
-    bed.start_dispatcher().await?;
-    let origin = Instant::now();
-    for n in 0..WARM_UP {
-        bed.publish(0, n).await?;
-        sleep(SPACE).await;
-    }
-    until_settled(bed).await?;
-    bed.provider.forget().await?;
+/// How long single commands took.
+#[derive(Debug)]
+pub(super) struct Quiet {
+    /// To NATS' acknowledgement.
+    stored: Latencies,
+    /// To the provider's socket.
+    arrived: Latencies,
+    clock: Offset,
+}
 
+/// Publishes one command after the other.
+///
+/// Fails when one does not arrive.
+pub(super) async fn measure(bed: &mut Bed<'_>, commands: usize) -> anyhow::Result<Quiet> {
+    let clock = bed.provider.compare_clocks(bed.origin).await?;
+    bed.start_dispatchers(1).await?;
     let mut published = HashMap::with_capacity(commands);
     let mut stored = Latencies::new();
-    for n in WARM_UP..WARM_UP + commands {
-        let start = Instant::now();
-        published.insert(text(n), micros_since(origin));
-        bed.publish(0, n).await?;
-        stored.add(start.elapsed());
+    for n in 0..WARM_UP + commands {
+        let start = (Instant::now(), bed.now());
+        bed.publish(0, Lane::Normal, n).await?;
+        if n >= WARM_UP {
+            published.insert(n, start.1);
+            stored.add(start.0.elapsed());
+        }
         sleep(SPACE).await;
     }
     until_settled(bed).await?;
-    let offset = bed.provider.compare_clocks(origin).await?;
+    let arrived = latencies(bed, clock, WARM_UP, &published).await?;
+    Ok(Quiet { stored, arrived, clock })
+}
 
-    let report = bed.provider.detailed_report().await?;
-    let seen = report.channels.get(&number(0)).context("the simulator forgot a number")?;
-    ensure!(seen.sends.len() == commands, "{} of {commands} commands arrived", seen.sends.len());
-    let mut arrived = Latencies::new();
-    for arrival in &seen.sends {
-        let text = arrival.text.as_ref().context("a send without text arrived")?;
-        let start = published.get(text).context("a send that nobody asked for arrived")?;
-        let took = offset.ours(arrival.at_us) - start;
-        arrived.add(Duration::from_micros(took.try_into().unwrap_or(0)));
+/// From each publish to its arrival at the first number; only commands from `first` on count.
+///
+/// Fails when one did not arrive.
+pub(super) async fn latencies(
+    bed: &Bed<'_>,
+    clock: Offset,
+    first: usize,
+    published: &HashMap<usize, i64>,
+) -> anyhow::Result<Latencies> {
+    let seen = bed.provider.detailed_report().await?.take_channel(0)?;
+    let arrivals = Arrivals::of(seen, clock)?.times_from(first);
+    let mut latencies = Latencies::new();
+    for (n, start) in published {
+        let at = arrivals.get(n).with_context(|| format!("command {n} did not arrive"))?;
+        latencies.add(Duration::from_micros((at - start).try_into().unwrap_or(0)));
     }
-    Ok(format!(
-        "  {:<44}{PERCENTILES_HEAD}\n  {:<44}{}\n  {:<44}{}\n  the simulator's clock is known to \u{b1} {} \u{b5}s",
-        "",
-        "publish to NATS' acknowledgement",
-        stored.percentiles(),
-        "publish to the provider's socket",
-        arrived.percentiles(),
-        offset.doubt_us()
-    ))
+    Ok(latencies)
 }
 
 async fn until_settled(bed: &mut Bed<'_>) -> anyhow::Result<()> {
@@ -75,4 +77,13 @@ async fn until_settled(bed: &mut Bed<'_>) -> anyhow::Result<()> {
         sleep(LOOK).await;
     }
     Ok(())
+}
+
+impl std::fmt::Display for Quiet {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        writeln!(out, "  {:<44}{PERCENTILES_HEAD}", "")?;
+        writeln!(out, "  {:<44}{}", "publish to NATS' acknowledgement", self.stored.percentiles())?;
+        writeln!(out, "  {:<44}{}", "publish to the provider's socket", self.arrived.percentiles())?;
+        write!(out, "  the simulator's clock is known to \u{b1} {} \u{b5}s", self.clock.doubt_us())
+    }
 }

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use serde_json::Value;
-use staffetta_domain::EventType;
+use staffetta_domain::EventType::{self, MessageDeleted, MessageEdited, MessageReceived};
 
 use super::{leaf, parts, seen, touched};
 
@@ -80,6 +80,9 @@ fn every_fixture_becomes_what_it_should() {
                 wrong.push(format!("{fixture}: {data:#}"));
             }
             assert_eq!(data["raw"], found.leaf, "{fixture}");
+            // Of the history too it may be told that a user wrote, but that was long ago.
+            let by_user = matches!(row.kind, MessageReceived | MessageEdited | MessageDeleted);
+            assert_eq!(found.is_received(), by_user && data["history"].is_null(), "{fixture}");
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
@@ -105,6 +108,7 @@ fn every_leaf_rebuilt_as_a_webhook_is_the_same_leaf() {
             let (leaf, again) = (leaf(found), leaf(&again[0]));
             assert!(leaf.event == again.event, "{}", row.fixture);
             assert!(leaf.touch == again.touch && leaf.sighting == again.sighting, "{}", row.fixture);
+            assert!(leaf.reach == again.reach, "{}", row.fixture);
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Who is named by what comes together.
 
-use serde_json::json;
+use serde_json::{Value, json};
+use staffetta_domain::Reach;
 
-use super::{leaf, leaves, messages, only, parts, seen, text};
+use super::{change, leaf, leaves, messages, only, parts, seen, status, text};
 
 #[test]
 fn each_message_has_its_own_contact() {
@@ -118,4 +119,54 @@ fn a_members_status_is_the_same_with_and_without_the_members_number() {
     assert_eq!(with.event.id, without.event.id);
     status["recipient_participant_user_id"] = json!("IT.2");
     assert_ne!(only(&messages(&json!({"statuses": [status]}))).event.id, with.event.id);
+}
+
+#[test]
+fn a_failed_status_says_whether_its_user_can_be_reached() {
+    let told = |fields: Value| only(&status(&fields)).reach;
+    let failed = |errors: Value| told(json!({"status": "failed", "recipient_id": "39", "errors": errors}));
+    for code in [130_403, 130_472, 131_026, 131_047, 131_049, 131_050] {
+        assert_eq!(failed(json!([{"code": code}])), Some(Reach::Refused { code, template: None }));
+    }
+    assert_eq!(failed(json!([{"code": "131026"}])), Reach::refused(131_026, None));
+    // The first one is the reason.
+    for errors in [
+        json!([{"code": 131_053}, {"code": 131_026}]),
+        json!([{"code": 131_026.5}]),
+        json!([{"title": "131026"}]),
+        json!([131_026]),
+        json!({"code": 131_026}),
+        json!([]),
+        json!(null),
+    ] {
+        assert_eq!(failed(errors.clone()), None, "{errors}");
+    }
+    let errors = json!([{"code": 131_026}]);
+    let others = [
+        json!({"status": "sent"}),
+        json!({"status": "warning"}),
+        // Neither a payment nor a call is a message, and a group is not one of its members.
+        json!({"status": "failed", "type": "payment"}),
+        json!({"status": "FAILED", "type": "call"}),
+        json!({"status": "failed", "recipient_type": "group", "recipient_participant_id": "39"}),
+    ];
+    for mut other in others {
+        other["errors"] = errors.clone();
+        assert_eq!(told(other.clone()), None, "{other}");
+    }
+}
+
+#[test]
+fn a_user_says_whether_marketing_is_welcome() {
+    let told = |preference: Value| {
+        let mut value = json!({"metadata": {"phone_number_id": "PNID"}, "user_preferences": [preference]});
+        value["user_preferences"][0]["wa_id"] = json!("39");
+        only(&change("user_preferences", &value)).reach
+    };
+    let said = |value: &str| told(json!({"category": "marketing_messages", "value": value}));
+    assert_eq!(said("stop"), Some(Reach::Refused { code: 131_050, template: None }));
+    assert_eq!((said("resume"), said("signup")), (Some(Reach::Agreed), Some(Reach::Agreed)));
+    assert_eq!(said("perhaps"), None);
+    assert_eq!(told(json!({"value": "stop"})), Reach::refused(131_050, None));
+    assert_eq!(told(json!({"category": "calls", "value": "stop"})), None);
 }

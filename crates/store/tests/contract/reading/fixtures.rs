@@ -47,6 +47,7 @@ pub(crate) fn wrote(names: &[&str], name: &str, seconds: i64, raw: Value) -> Lea
             at: at(seconds),
         }),
         settles: None,
+        reach: None,
     }
 }
 
@@ -86,6 +87,7 @@ pub(crate) fn edited(n: usize, name: &str, key: &str, seconds: i64, body: &str) 
         sighting: Some(Sighting { wrote: true, ..sighting(&[&number(n)], at(seconds)) }),
         touch: Some(Touch::Edited { wamid: wamid(name), direction: Direction::In, at: at(seconds) }),
         settles: None,
+        reach: None,
     }
 }
 
@@ -97,6 +99,7 @@ pub(crate) fn withdrawn(n: usize, name: &str, seconds: i64) -> Leaf {
         sighting: Some(Sighting { wrote: true, ..sighting(&[&number(n)], at(seconds)) }),
         touch: Some(Touch::Withdrawn { wamid: wamid(name), direction: Direction::In, at: at(seconds) }),
         settles: None,
+        reach: None,
     }
 }
 
@@ -120,6 +123,7 @@ pub(crate) fn status(name: &str, status: &str, seconds: i64, more: Value) -> Lea
             command: None,
         }),
         settles: None,
+        reach: None,
     }
 }
 

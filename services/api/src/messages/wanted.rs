@@ -1,0 +1,154 @@
+//! A message as a tenant asks for it, checked.
+
+use async_nats::HeaderMap as NatsHeaders;
+use axum::http::{HeaderMap, HeaderValue};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+use staffetta_bus::{Encoding, Registry, command_fields, encode_command};
+use staffetta_domain::{ChannelId, CommandFields, CommandId, InvalidCommand, InvalidId, Lane};
+use staffetta_store::NewCommand;
+use uuid::Uuid;
+
+use super::send::SendMessageError;
+use crate::caller::Caller;
+
+/// A command that was checked, and how it is written on SEND.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    pub(super) command: NewCommand,
+    /// Not to be sent before, if the tenant said so.
+    pub(super) send_at: Option<Timestamp>,
+    pub(super) headers: NatsHeaders,
+    pub(super) payload: Bytes,
+}
+
+impl Wanted {
+    pub(super) fn parse(
+        registry: &Registry,
+        caller: &Caller,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Self, SendMessageError> {
+        let mut fields = command_fields(Encoding::Json, body)?;
+        let channel = take_channel(&mut fields)?;
+        if !caller.owns(registry, &channel) {
+            return Err(SendMessageError::NoChannel);
+        }
+        let lane = lane(&fields)?;
+        fields.id = one_id(fields.id.take(), headers.get("Idempotency-Key"))?;
+        let checked = fields.clone().check(&caller.0.id, &channel, lane, made_up_id)?;
+        let at = now_to_the_microsecond();
+        checked.check_times(at)?;
+        fields.id = Some(checked.id.to_string());
+        fields.rest.retain(|name, _| *name == checked.kind);
+        let payload = encode(&fields, &checked.kind)?;
+        let command = NewCommand {
+            tenant: caller.0.id.clone(),
+            channel,
+            id: checked.id,
+            lane,
+            user: checked.to.key().to_owned(),
+            callback_data: checked.callback_data,
+            at,
+        };
+        Ok(Self { command, send_at: checked.send_at, headers: nats_headers(headers), payload })
+    }
+}
+
+fn take_channel(fields: &mut CommandFields) -> Result<ChannelId, InvalidCommand> {
+    match fields.rest.remove("channel") {
+        None | Some(Value::Null) => Err(InvalidCommand::new("channel", "is missing")),
+        Some(Value::String(id)) => {
+            id.parse().map_err(|invalid: InvalidId| InvalidCommand::new("channel", invalid.problem))
+        }
+        Some(_) => Err(InvalidCommand::new("channel", "must be a text")),
+    }
+}
+
+fn lane(fields: &CommandFields) -> Result<Lane, InvalidCommand> {
+    let Some(name) = &fields.lane else { return Ok(Lane::default()) };
+    name.parse().map_err(|invalid: InvalidId| InvalidCommand::new("lane", invalid.problem))
+}
+
+/// The id of the body, or else that of the header; both may stand if they are the same.
+fn one_id(body: Option<String>, header: Option<&HeaderValue>) -> Result<Option<String>, InvalidCommand> {
+    let Some(header) = header else { return Ok(body) };
+    let Ok(key) = header.to_str() else {
+        return Err(InvalidCommand::new("id", "the header Idempotency-Key must be printable ASCII"));
+    };
+    match body {
+        Some(id) if id != key => Err(InvalidCommand::new("id", "differs from the header Idempotency-Key")),
+        _ => Ok(Some(key.to_owned())),
+    }
+}
+
+fn made_up_id() -> CommandId {
+    format!("c-{}", Uuid::now_v7().simple()).parse().expect("34 letters, digits and a dash are an id")
+}
+
+/// The database keeps no more, and a tenant shall see one time of creation, not two.
+fn now_to_the_microsecond() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
+}
+
+fn encode(fields: &CommandFields, kind: &str) -> Result<Bytes, InvalidCommand> {
+    let payload = encode_command(fields);
+    // Protocol Buffers are read to a lesser depth than JSON: the dispatcher must be able to read it.
+    match command_fields(Encoding::Protobuf, &payload) {
+        Ok(_) => Ok(payload),
+        Err(_) => Err(InvalidCommand::new(kind, "is nested too deeply")),
+    }
+}
+
+fn nats_headers(headers: &HeaderMap) -> NatsHeaders {
+    let mut taken = NatsHeaders::new();
+    taken.insert("Content-Type", Encoding::Protobuf.content_type());
+    let parent = headers.get("traceparent").and_then(|parent| parent.to_str().ok());
+    if let Some(parent) = parent.filter(|parent| is_trace_parent(parent)) {
+        taken.insert("traceparent", parent);
+    }
+    taken
+}
+
+/// `00-<32 hex>-<16 hex>-<2 hex>`, as W3C Trace Context has it.
+fn is_trace_parent(text: &str) -> bool {
+    let mut parts = text.split('-');
+    let lengths = [2, 32, 16, 2];
+    let hex = |part: &str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    lengths.iter().all(|length| parts.next().is_some_and(|part| part.len() == *length && hex(part)))
+        && parts.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_serves_as_id_and_may_not_contradict_the_body() {
+        let key = HeaderValue::from_static("k");
+        assert_eq!(one_id(None, Some(&key)).unwrap().as_deref(), Some("k"));
+        assert_eq!(one_id(Some("k".into()), Some(&key)).unwrap().as_deref(), Some("k"));
+        assert_eq!(one_id(Some("b".into()), None).unwrap().as_deref(), Some("b"));
+        assert_eq!(one_id(None, None).unwrap(), None);
+        assert_eq!(one_id(Some("b".into()), Some(&key)).unwrap_err().field, "id");
+        assert_eq!(one_id(None, Some(&HeaderValue::from_bytes(b"\xff").unwrap())).unwrap_err().field, "id");
+    }
+
+    #[test]
+    fn only_a_well_formed_trace_parent_is_passed_on() {
+        assert!(is_trace_parent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        for other in
+            ["", "00-4bf9-00f0-01", "00-4BF92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", "x\r\ny"]
+        {
+            assert!(!is_trace_parent(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn made_up_ids_are_told_apart() {
+        assert_ne!(made_up_id(), made_up_id());
+        assert!(made_up_id().as_str().starts_with("c-"));
+    }
+}

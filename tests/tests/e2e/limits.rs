@@ -1,0 +1,116 @@
+//! Limits that the provider sets: what a number may send, its upgrades, and what channels share.
+
+use std::num::NonZeroU32;
+
+use staffetta_simulator::{Behaviour, Detail, ThroughputLevel, Upgrade, Usage};
+use staffetta_testkit::until;
+use staffetta_tests::{CARE, Installation, LIMIT, Number, ORDERS, Setup, Streams};
+
+use crate::{
+    all, apply_lines, assert_each_sent_once_in_order, assert_rate_held, at_provider, channel_lines, commands,
+    only,
+};
+
+/// What the registry allows a channel.
+const RATE: u32 = 110;
+/// What the provider grants at first.
+const STANDARD: u32 = 80;
+/// What it grants those who send more than it says.
+const LESS: u32 = 20;
+
+// Side by side: most of the time they wait for the provider.
+
+#[tokio::test]
+async fn nothing_is_lost_at_the_limits_that_the_provider_sets() {
+    tokio::join!(upgraded(), throttled(), used_up());
+}
+
+/// A number that is moved to a higher throughput while it sends.
+async fn upgraded() {
+    // No statuses: the machine is to have time for as many sends as may leave.
+    let behaviour = Behaviour { statuses: Vec::new(), pair: None, ..Behaviour::default() };
+    let (staffetta, _up) = Installation::up(Setup { behaviour, ..Setup::default() }).await.unwrap();
+    staffetta.provider.put_channel(at_provider(ORDERS, STANDARD)).unwrap();
+    apply_lines(&staffetta, &channel_lines(ORDERS, RATE)).await;
+    let streams = staffetta.streams().await.unwrap();
+    let commands = commands("upgraded", 500, 50);
+    staffetta.tenant(ORDERS, &streams).send_all(&commands).await.unwrap();
+    until_accepted(&staffetta, ORDERS, 100).await;
+    let upgrade = Upgrade { rate: NonZeroU32::new(1_000).unwrap(), maintenance_ms: 2_000 };
+    staffetta.provider.upgrade(ORDERS.phone_number_id, upgrade).unwrap();
+    accepted_at_first(&staffetta, &streams, &commands).await;
+
+    let report = &staffetta.provider.report(Detail::Figures).channels[ORDERS.phone_number_id];
+    assert!(report.refused[&131_057] > 0, "{:?}", report.refused);
+    assert_eq!(report.refused.get(&130_429), None);
+    let sends = staffetta.sends(ORDERS);
+    assert_each_sent_once_in_order(&sends, &commands);
+    let pause = sends.windows(2).max_by_key(|pair| pair[1].at_us - pair[0].at_us).unwrap()[1].at_us;
+    let (before, after): (Vec<_>, Vec<_>) = sends.into_iter().partition(|send| send.at_us < pause);
+    assert_rate_held(&before, STANDARD);
+    assert_rate_held(&after, RATE);
+    let more = usize::try_from(STANDARD).unwrap() + 1;
+    let faster = after.windows(more).any(|span| span[more - 1].at_us - span[0].at_us < 1_000_000);
+    assert!(faster, "it never sent more than before");
+}
+
+/// A number that says HIGH and takes far less.
+async fn throttled() {
+    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    staffetta.provider.put_channel(at_provider(ORDERS, LESS)).unwrap();
+    staffetta.provider.set_throughput_level(ORDERS.phone_number_id, Some(ThroughputLevel::High)).unwrap();
+    apply_lines(&staffetta, &channel_lines(ORDERS, RATE)).await;
+    let streams = staffetta.streams().await.unwrap();
+    let commands = commands("throttled", 200, 40);
+    staffetta.tenant(ORDERS, &streams).send_all(&commands).await.unwrap();
+    accepted_at_first(&staffetta, &streams, &commands).await;
+    let report = &staffetta.provider.report(Detail::Figures).channels[ORDERS.phone_number_id];
+    assert!(report.refused[&130_429] > 0, "{:?}", report.refused);
+    assert_each_sent_once_in_order(&staffetta.sends(ORDERS), &commands);
+}
+
+/// Two channels of an app whose calls are used up.
+async fn used_up() {
+    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    let streams = staffetta.streams().await.unwrap();
+    staffetta.provider.set_usage(Usage { app: Some(100), business: None }).unwrap();
+    let (first, second) = (commands("first", 20, 4), commands("second", 20, 4));
+    staffetta.tenant(ORDERS, &streams).send_all(&first).await.unwrap();
+    let refused = |number: Number| {
+        let report = staffetta.provider.report(Detail::Figures);
+        report.channels[number.phone_number_id].refused.get(&4).copied().unwrap_or_default()
+    };
+    let seen = async || (refused(ORDERS) > 0).then_some(());
+    until("the app's limit to be seen", LIMIT, seen).await.unwrap();
+    let asked = refused(ORDERS);
+    assert!(asked <= 20, "{asked}: what was on its way");
+    // The other channel need not ask to know.
+    staffetta.tenant(CARE, &streams).send_all(&second).await.unwrap();
+    staffetta.provider.set_usage(Usage::default()).unwrap();
+    accepted_at_first(&staffetta, &streams, &[&first[..], &second].concat()).await;
+    assert_eq!(refused(CARE), 0);
+    for (number, commands) in [(ORDERS, &first), (CARE, &second)] {
+        assert_each_sent_once_in_order(&staffetta.sends(number), commands);
+    }
+    let gap = |number: Number| staffetta.sends(number)[0].at_us;
+    assert!(gap(CARE) > 30_000_000 && gap(ORDERS) > 30_000_000, "both waited for the app");
+}
+
+/// Waits until all are accepted, each in its first try: no limit spends one.
+async fn accepted_at_first(staffetta: &Installation, streams: &Streams, commands: &[serde_json::Value]) {
+    let events = staffetta.told(streams, &all("command.accepted", commands)).await.unwrap();
+    for (kind, id) in all("command.accepted", commands) {
+        let accepted = only(&events, kind, &id);
+        assert_eq!(accepted.data["attempt"], 1, "{accepted:#?}");
+    }
+    staffetta.settled(streams).await.unwrap();
+    assert_eq!(streams.dead().await.unwrap(), []);
+}
+
+async fn until_accepted(staffetta: &Installation, number: Number, count: u64) {
+    let accepted = until("the provider to have accepted some", LIMIT, async || {
+        let report = staffetta.provider.report(Detail::Figures);
+        (report.channels[number.phone_number_id].accepted >= count).then_some(())
+    });
+    accepted.await.unwrap();
+}

@@ -1,0 +1,75 @@
+//! One user gets one message in six seconds, and 45 at once on credit.
+
+use serde_json::Value;
+use staffetta_simulator::{Behaviour, Detail};
+use staffetta_testkit::until;
+use staffetta_tests::{CARE, Installation, LIMIT, Number, ORDERS, Setup, Streams, text};
+
+use crate::{all, assert_each_sent_once_in_order, commands};
+
+/// Who gets more than the provider lets through.
+const USER: &str = "393489999999";
+const AT_ONCE: usize = 45;
+const INTERVAL_US: u64 = 6_000_000;
+
+#[tokio::test]
+async fn who_gets_too_much_waits_and_nobody_else_does() {
+    let setup = Setup { behaviour: Behaviour::default(), ..Setup::default() };
+    let (staffetta, _up) = Installation::up(setup).await.unwrap();
+    let streams = staffetta.streams().await.unwrap();
+    tokio::join!(in_turn(&staffetta, &streams), behind_a_backlog(&staffetta, &streams));
+    for number in [ORDERS, CARE] {
+        let report = &staffetta.provider.report(Detail::Figures).channels[number.phone_number_id];
+        assert_eq!(report.refused.len(), 0, "{:?}", report.refused);
+    }
+}
+
+/// Sixty to the user and sixty to others, in turn.
+async fn in_turn(staffetta: &Installation, streams: &Streams) {
+    let others = commands("other", 60, 30);
+    let theirs = to_user("user", 60);
+    let acme = staffetta.tenant(ORDERS, streams);
+    for (one, other) in theirs.iter().zip(&others) {
+        acme.send(one).await.unwrap();
+        acme.send(other).await.unwrap();
+    }
+    staffetta.told(streams, &all("command.accepted", &others)).await.unwrap();
+    until_sent(staffetta, ORDERS, AT_ONCE + 3).await;
+
+    let sends = staffetta.sends(ORDERS);
+    let (to_them, rest): (Vec<_>, Vec<_>) = sends.into_iter().partition(|send| send.to == USER);
+    assert_each_sent_once_in_order(&to_them, &theirs[..to_them.len()]);
+    assert_each_sent_once_in_order(&rest, &others);
+    assert!(rest.iter().all(|send| send.at_us < to_them[AT_ONCE].at_us));
+    let waited = to_them[AT_ONCE].at_us - to_them[0].at_us;
+    assert!(waited >= INTERVAL_US * 9 / 10, "the one beyond the credit went after {waited} µs");
+}
+
+/// Three thousand to the user, and behind them in the same lane some to others.
+async fn behind_a_backlog(staffetta: &Installation, streams: &Streams) {
+    let globex = staffetta.tenant(CARE, streams);
+    globex.send_all(&to_user("backlog", 3_000)).await.unwrap();
+    let others = commands("behind", 50, 25);
+    globex.send_all(&others).await.unwrap();
+    staffetta.told(streams, &all("command.accepted", &others)).await.unwrap();
+
+    let sends = staffetta.sends(CARE);
+    let (to_them, rest): (Vec<_>, Vec<_>) = sends.into_iter().partition(|send| send.to == USER);
+    assert_each_sent_once_in_order(&rest, &others);
+    let last = rest.iter().map(|send| send.at_us).max().unwrap();
+    let before = to_them.iter().filter(|send| send.at_us < last).count();
+    assert!((1..AT_ONCE + 10).contains(&before), "{before} of the backlog went before the others");
+}
+
+fn to_user(prefix: &str, count: usize) -> Vec<Value> {
+    (0..count).map(|n| text(&format!("{prefix}-{n}"), USER)).collect()
+}
+
+/// Waits until the user has got so many.
+async fn until_sent(staffetta: &Installation, number: Number, count: usize) {
+    let sent = until("the user's messages", LIMIT, async || {
+        let sends = staffetta.sends(number);
+        (sends.iter().filter(|send| send.to == USER).count() >= count).then_some(())
+    });
+    sent.await.unwrap();
+}
