@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// What the registry allows a channel.
-const RATE: u32 = 110;
+const RATE: u32 = 90;
 /// What the provider grants at first.
 const STANDARD: u32 = 80;
 /// What it grants those who send more than it says.
