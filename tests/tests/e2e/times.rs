@@ -73,7 +73,10 @@ async fn a_message_for_later_leaves_when_it_is_due_whoever_sends_by_then() {
 
     let said = wire.by_command();
     assert_eq!((said.len(), wire.said().len()), (5, 5), "each once");
-    assert!(due.iter().all(|(id, _)| said[*id].at >= said["at-once"].at), "nobody waits behind what is not due");
+    assert!(
+        due.iter().all(|(id, _)| said[*id].at >= said["at-once"].at),
+        "nobody waits behind what is not due"
+    );
     for (id, due) in due {
         let late = said[id].at.duration_since(due);
         assert!(late.as_ref().is_ok_and(|late| *late < LATE), "{id}: {late:?}");

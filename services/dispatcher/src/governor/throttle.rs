@@ -4,6 +4,8 @@ use std::time::Duration;
 
 /// Refusals so close together are of one cause.
 const ONE_CAUSE: Duration = Duration::from_secs(1);
+/// So many of one cause say that the limit is wrong. Fewer may be a message that nobody here could know of yet.
+const WRONG_LIMIT: u32 = 3;
 /// How long the provider has to be content before more is tried.
 const CONTENT: Duration = Duration::from_secs(5);
 /// Between two steps up.
@@ -19,9 +21,12 @@ pub(super) struct Throttle {
 
 #[derive(Clone, Copy, Debug)]
 struct Cut {
-    /// What was allowed right after it.
+    /// What was allowed before it, and right after it.
+    from: usize,
     to: usize,
     at: Duration,
+    /// Refusals of its cause.
+    count: u32,
     /// The last refusal.
     refused: Duration,
 }
@@ -32,22 +37,25 @@ impl Throttle {
         self.cut.map_or(limit, |cut| cut.allows(limit, now))
     }
 
-    /// Takes note of a refusal. It cuts to three quarters at most once a second; while coming back, to what had gone
-    /// well before the last steps.
+    /// Takes note of a refusal. One cuts by a twentieth, several of one cause to three quarters, once a second; while
+    /// coming back, to what had gone well before the last steps.
     pub(super) fn refused(&mut self, limit: usize, now: Duration) {
-        let allowed = self.allows(limit, now);
+        let from = self.allows(limit, now);
         let to = match &mut self.cut {
             Some(cut) if now < cut.at + ONE_CAUSE => {
-                cut.refused = now;
+                (cut.refused, cut.count) = (now, cut.count + 1);
+                if cut.count == WRONG_LIMIT {
+                    cut.to = cut.to.min(cut.from * 3 / 4).max(1);
+                }
                 return;
             }
             Some(cut) => {
                 let proven = cut.allows(limit, now.saturating_sub(PROVEN));
-                if proven < allowed { proven } else { allowed * 3 / 4 }
+                if proven < from { proven } else { from - from.div_ceil(20) }
             }
-            None => allowed * 3 / 4,
+            None => from - from.div_ceil(20),
         };
-        self.cut = Some(Cut { to: to.max(1), at: now, refused: now });
+        self.cut = Some(Cut { from, to: to.max(1), at: now, count: 1, refused: now });
     }
 }
 
@@ -72,26 +80,45 @@ mod tests {
 
     const START: Duration = Duration::from_secs(100);
 
+    /// So many refusals at one moment.
+    fn refuse(throttle: &mut Throttle, times: u32, now: Duration) {
+        for _ in 0..times {
+            throttle.refused(80, now);
+        }
+    }
+
     #[test]
-    fn refusals_cut_to_three_quarters_at_most_once_a_second() {
+    fn several_refusals_cut_to_three_quarters_at_most_once_a_second() {
         let mut throttle = Throttle::default();
         assert_eq!(throttle.allows(80, START), 80);
-        throttle.refused(80, START);
+        refuse(&mut throttle, 2, START);
         throttle.refused(80, START + ONE_CAUSE / 2);
         assert_eq!(throttle.allows(80, START), 60);
-        throttle.refused(80, START + ONE_CAUSE);
+        refuse(&mut throttle, 10, START + ONE_CAUSE);
         assert_eq!(throttle.allows(80, START), 45);
         assert_eq!(throttle.allows(20, START), 20, "the limit was lowered besides");
         for second in 2..30 {
-            throttle.refused(80, START + ONE_CAUSE * second);
+            refuse(&mut throttle, 5, START + ONE_CAUSE * second);
         }
         assert_eq!(throttle.allows(80, START), 1);
     }
 
     #[test]
-    fn more_is_tried_once_the_provider_was_content() {
+    fn one_alone_costs_little() {
         let mut throttle = Throttle::default();
         throttle.refused(80, START);
+        assert_eq!(throttle.allows(80, START), 76);
+        throttle.refused(80, START + ONE_CAUSE / 2);
+        assert_eq!(throttle.allows(80, START + ONE_CAUSE), 76);
+        throttle.refused(80, START + ONE_CAUSE);
+        assert_eq!(throttle.allows(80, START + ONE_CAUSE), 72);
+        assert_eq!(throttle.allows(80, START + ONE_CAUSE + CONTENT + STEP * 3), 80);
+    }
+
+    #[test]
+    fn more_is_tried_once_the_provider_was_content() {
+        let mut throttle = Throttle::default();
+        refuse(&mut throttle, 3, START);
         let content = START + CONTENT;
         let after = |steps: u32| throttle.allows(80, content + STEP * steps);
         assert_eq!(throttle.allows(80, content - Duration::from_millis(1)), 60);
@@ -101,12 +128,12 @@ mod tests {
     #[test]
     fn a_step_too_far_leads_back_to_what_went_well() {
         let mut throttle = Throttle::default();
-        throttle.refused(80, START);
+        refuse(&mut throttle, 3, START);
         let now = START + CONTENT + STEP * 2;
         assert_eq!(throttle.allows(80, now), 67);
         throttle.refused(80, now);
         assert_eq!(throttle.allows(80, now), 61);
-        throttle.refused(80, now + ONE_CAUSE * 2);
+        refuse(&mut throttle, 3, now + ONE_CAUSE * 2);
         assert_eq!(throttle.allows(80, now + ONE_CAUSE * 2), 45);
     }
 }
