@@ -104,8 +104,7 @@ pub struct Command {
     pub send_at: Option<Timestamp>,
     /// Never sent after this moment.
     pub expires_at: Option<Timestamp>,
-    /// What happens when the window is shut. Without one, a command to a user of whom nothing was ever received is left
-    /// to the provider, and one to a user whose window is known to be shut is rejected.
+    /// What happens when the window is shut. Without one the provider decides, until it has refused.
     pub window_policy: Option<WindowPolicy>,
     /// The tenant's own text, given back in every event.
     pub callback_data: Option<String>,

@@ -40,7 +40,10 @@ pub(crate) struct Carried {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Window {
     Open,
+    /// By our own reckoning.
     Shut,
+    /// The provider said that it is shut.
+    Refused,
     /// Nothing was ever received.
     Unknown,
 }
@@ -68,7 +71,7 @@ impl Machine {
             return self.template_fate(name, user, now).unwrap_or(Fate::Send(None));
         }
         match (window(user, now.wall), command.window_policy) {
-            (Window::Open, _) | (Window::Unknown, None) => Fate::Send(None),
+            (Window::Open, _) | (Window::Unknown | Window::Shut, None) => Fate::Send(None),
             (_, Some(WindowPolicy::Template)) => match self.carry(command) {
                 Ok(carried) => self
                     .template_fate(&carried.template, user, now)
@@ -113,9 +116,10 @@ fn window(user: &Standing, now: Timestamp) -> Window {
     // A refusal counts until the user writes.
     let refused = user.held.as_ref().filter(|held| held.code == OUTSIDE_WINDOW && !wrote_after(user, held));
     match user.wrote {
-        Some(wrote) if refused.is_none() && now.duration_since(wrote) < WINDOW - ON_ITS_WAY => Window::Open,
-        None if refused.is_none() => Window::Unknown,
-        _ => Window::Shut,
+        _ if refused.is_some() => Window::Refused,
+        None => Window::Unknown,
+        Some(wrote) if now.duration_since(wrote) < WINDOW - ON_ITS_WAY => Window::Open,
+        Some(_) => Window::Shut,
     }
 }
 
@@ -167,7 +171,7 @@ mod tests {
     #[test]
     fn what_the_provider_said_of_the_window_counts_until_the_user_writes() {
         let never = Standing { held: refused(OUTSIDE_WINDOW, 1), ..Standing::default() };
-        assert_eq!(window(&never, at(2)), Window::Shut);
+        assert_eq!(window(&never, at(2)), Window::Refused);
         assert_eq!(held(&never, at(2)), None, "a template may still go");
         let wrote = Standing { wrote: Some(at(3)), ..never };
         assert_eq!(window(&wrote, at(4)), Window::Open);
