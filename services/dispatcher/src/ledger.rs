@@ -288,19 +288,27 @@ async fn persist<T: Row>(
     abandon: &CancellationToken,
     store: &Store,
 ) -> Option<Result<(Vec<T::Reply>, Vec<Announcement>), StoreError>> {
+    let mut sound = false;
     for wait in AGAIN.waits(rows.len() as u64) {
         let written = abandon.run_until_cancelled(T::write(store, rows)).await?;
         match written {
             Ok(done) => return Some(Ok(done)),
-            // It is the rows' fault only if the database is otherwise as it must be.
+            // It is the rows' fault only if the database was as it must be before they were refused, and is after it: one
+            // that has just been mended refused them for another reason.
             Err(refused @ StoreError::Refused(_)) => {
-                if abandon.run_until_cancelled(is_sound(store)).await? {
+                let was_sound = sound;
+                sound = abandon.run_until_cancelled(is_sound(store)).await?;
+                if was_sound && sound {
                     return Some(Err(refused));
+                }
+                if sound {
+                    continue;
                 }
                 let refused: &dyn std::error::Error = &refused;
                 error!(error = refused, "the database is not as it must be, trying again");
             }
             Err(failure) => {
+                sound = false;
                 let failure: &dyn std::error::Error = &failure;
                 warn!(error = failure, "the database is away, trying again");
             }

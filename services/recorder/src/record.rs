@@ -145,6 +145,7 @@ impl Recording {
     /// Records some leaves, all or none.
     async fn record_chunk(&mut self, leaves: &[Leaf], stop: &CancellationToken) -> Result<Outcome, Stuck> {
         let mut waits = RETRY.waits(rand::random());
+        let mut sound = false;
         loop {
             let failure = match self.store.record(leaves).await {
                 Ok(announcements) => {
@@ -155,9 +156,15 @@ impl Recording {
                     self.metrics.duplicates.add(leaves.len().saturating_sub(new) as u64, &[]);
                     return Ok(Outcome::Recorded(announcements));
                 }
-                // It is the leaf's fault only if the database is otherwise as it must be.
+                // It is the leaf's fault only if the database was as it must be before the refusal, and is after it: one
+                // that has just been mended refused for another reason.
                 Err(refused @ StoreError::Refused(_)) => {
-                    if self.answers().await {
+                    let was_sound = sound;
+                    sound = self.answers().await;
+                    if sound && !was_sound {
+                        continue;
+                    }
+                    if sound {
                         warn!(
                             error = &refused as &dyn std::error::Error,
                             leaves = leaves.len(),
@@ -168,6 +175,7 @@ impl Recording {
                     refused
                 }
                 Err(failure) => {
+                    sound = false;
                     self.doubt = true;
                     failure
                 }

@@ -133,6 +133,27 @@ async fn a_database_that_refuses_everything_makes_nothing_dead() {
     dispatcher.stop().await;
 }
 
+/// As a database that is mended just when somebody looks whether it is.
+#[tokio::test]
+async fn a_database_that_refuses_once_makes_nothing_dead() {
+    let (world, dispatcher) = World::start(setup(Storage::Postgres)).await;
+    world.sql("CREATE SEQUENCE tries").await;
+    world
+        .sql(
+            "CREATE FUNCTION refuse_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('tries') = 1 THEN RAISE undefined_table; END IF; RETURN NEW; END $$",
+        )
+        .await;
+    world
+        .sql("CREATE TRIGGER refusing BEFORE INSERT ON commands FOR EACH ROW EXECUTE FUNCTION refuse_once()")
+        .await;
+    world.send("normal", &text("patient", ANNA)).await;
+    world.told("accepted", &["patient"]).await;
+    world.settled().await;
+    assert!(world.reasons().await.is_empty());
+    dispatcher.stop().await;
+}
+
 #[tokio::test]
 async fn commands_that_come_one_by_one_are_sent() {
     let (world, dispatcher) = World::start(Setup::default()).await;

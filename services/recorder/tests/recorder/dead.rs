@@ -146,6 +146,29 @@ async fn a_database_that_refuses_everything_makes_nothing_dead() {
     world.stop().await;
 }
 
+/// As a database that is mended just when somebody looks whether it is.
+#[tokio::test]
+async fn a_database_that_refuses_once_makes_nothing_dead() {
+    let mut world = World::new(Kind::Postgres).await;
+    world.sql("CREATE SEQUENCE tries").await;
+    world
+        .sql(
+            "CREATE FUNCTION refuse_once() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF nextval('tries') = 1 THEN RAISE undefined_table; END IF; RETURN NEW; END $$",
+        )
+        .await;
+    world
+        .sql("CREATE TRIGGER refusing BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse_once()")
+        .await;
+    world.publish(&[body("100", &json!({"messages": [text("39", "wamid.A")]}))]).await;
+    world.start_recorder().await;
+    world.settled().await;
+
+    assert_eq!(world.told().await.len(), 1);
+    assert!(world.letters().await.is_empty());
+    world.stop().await;
+}
+
 pub(crate) fn packed(body: &[u8]) -> Vec<u8> {
     use std::io::Write;
     let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
