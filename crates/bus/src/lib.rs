@@ -5,6 +5,7 @@
 mod codec;
 mod connection;
 mod dead;
+mod events;
 mod lease;
 mod ownership;
 mod publish;
@@ -26,15 +27,17 @@ pub use dead::{
     DeadError, DeadStream, Letter, LetterFilter, LetterId, LetterPage, NotReplayable, ServiceName,
     ShownPayload, WayBack, replay_of,
 };
+pub use events::{EventBatch, EventEnds, EventLog, EventWake, LoggedEvent};
 pub use lease::{Lease, boot_time};
 pub use ownership::{Change as OwnershipChange, Ownership, PARTS, Returned, part_of};
 pub use publish::{PublishError, Stored};
 pub use queue::{Batch, LaneBacklog, QueueError, QueuedMessage, SendQueue, Wake};
 pub use receipts::{NotFollowed, Receipt};
 pub use registry::{
-    App, AppEntry, Change, Changed, Channel, ChannelEntry, DoubtPolicy, EndpointEntry, Entry, Plan, Provider,
-    Registry, RegistryError, RegistryFile, RegistryStore, RegistryView, Secrets, Tenant, TenantEntry,
-    Unnamed, WindowTemplate,
+    ApiKeyEntry, App, AppEntry, Change, Changed, Channel, ChannelEntry, DoubtPolicy, Endpoint, EndpointEntry,
+    EndpointFormat, EndpointKind, Entry, Key, Plan, Provider, Registry, RegistryError, RegistryFile,
+    RegistryStore, RegistryView, Scope, Secrets, Spool, Target, Tenant, TenantEntry, Unnamed, Webhook,
+    WindowTemplate,
 };
 pub use secret::{MasterKey, Secret, SecretError, SecretLiteral};
 pub use streams::{Retention, StreamError, WebhookProgress};

@@ -87,7 +87,7 @@ const ANSWER: Duration = Duration::from_secs(2);
 /// Most bytes of one batch.
 const MAX_BYTES: usize = 1 << 20;
 /// Pauses before a command that is known to be stored is asked for again: any replica answers, and one may be behind.
-const LAG: [Duration; 5] = [
+pub(crate) const LAG: [Duration; 5] = [
     Duration::from_millis(1),
     Duration::from_millis(2),
     Duration::from_millis(4),

@@ -1,14 +1,17 @@
 //! Who is who: apps, tenants, channels and endpoints, kept in the bucket REGISTRY and followed live.
 
+mod endpoints;
 mod entry;
+mod keys;
 mod snapshot;
 mod store;
 mod view;
 
+pub use endpoints::{Endpoint, EndpointEntry, EndpointFormat, EndpointKind, Spool, Target, Webhook};
 pub use entry::{
-    AppEntry, ChannelEntry, DoubtPolicy, EndpointEntry, Entry, Provider, RegistryFile, Secrets, TenantEntry,
-    WindowTemplate,
+    AppEntry, ChannelEntry, DoubtPolicy, Entry, Provider, RegistryFile, Secrets, TenantEntry, WindowTemplate,
 };
+pub use keys::{ApiKeyEntry, Key, Scope};
 pub use snapshot::{App, Channel, Registry, Tenant};
 pub use store::{Change, Changed, Plan, RegistryStore, Unnamed};
 pub use view::RegistryView;

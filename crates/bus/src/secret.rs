@@ -131,6 +131,11 @@ impl MasterKey {
 }
 
 impl Secret {
+    /// The secret itself, as a file holds it.
+    pub(crate) fn literal(text: &str) -> Self {
+        Self::Literal(SecretLiteral(text.to_owned()))
+    }
+
     /// The secret in a form that may be stored: a literal sealed for `place` (entry and field), the rest as it is.
     ///
     /// # Errors

@@ -171,6 +171,11 @@ fn stream_configs(retention: &Retention) -> [(&'static str, stream::Config); 4] 
                 max_age: 7 * DAY,
                 // Events are told hundreds at a time. See docs/decisions/0011.
                 allow_atomic_publish: true,
+                republish: Some(stream::Republish {
+                    source: "staffetta.v1.event.*.*.*".into(),
+                    destination: "staffetta.v1.told.{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}".into(),
+                    headers_only: true,
+                }),
                 ..base(EVENTS, subjects::EVENTS)
             },
         ),

@@ -13,6 +13,9 @@ pub(crate) const DEAD: &str = "staffetta.v1.dead.*.*.*";
 /// Where the headers of each stored command are told again, to wake its channel's owner. Not for tenants.
 pub(crate) const WAKE: &str = "staffetta.v1.wake.>";
 
+/// Where the headers of each stored event are told again, to wake whoever delivers it. Not for tenants.
+pub(crate) const TOLD: &str = "staffetta.v1.told.>";
+
 /// Where ingress publishes envelopes of that shard.
 pub fn webhook_subject(shard: u32) -> String {
     format!("staffetta.v1.webhook.{shard}")

@@ -39,13 +39,15 @@ pub enum EventType {
     ChannelChanged,
     /// A template's status, quality or category moved.
     TemplateChanged,
+    /// An endpoint was disabled because nothing could be delivered, or enabled again.
+    EndpointChanged,
     /// Any webhook that has no type of its own.
     WebhookOther,
 }
 
 impl EventType {
     /// All types.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::MessageReceived,
         Self::MessageEdited,
         Self::MessageDeleted,
@@ -61,6 +63,7 @@ impl EventType {
         Self::MediaLost,
         Self::ChannelChanged,
         Self::TemplateChanged,
+        Self::EndpointChanged,
         Self::WebhookOther,
     ];
 
@@ -82,6 +85,7 @@ impl EventType {
             Self::MediaLost => "staffetta.media.lost",
             Self::ChannelChanged => "staffetta.channel.changed",
             Self::TemplateChanged => "staffetta.template.changed",
+            Self::EndpointChanged => "staffetta.endpoint.changed",
             Self::WebhookOther => "staffetta.webhook.other",
         }
     }

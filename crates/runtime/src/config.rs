@@ -16,6 +16,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Seals the registry's literal secrets; at least 16 characters, best 32 random bytes as hex.
     pub master_key: Option<SecretString>,
+    /// The key before it, while what it sealed is sealed anew: it opens, and seals nothing.
+    pub previous_master_key: Option<SecretString>,
     /// How long a stopping process may take to finish what it began, in seconds.
     pub drain_seconds: u64,
     /// The message bus.
@@ -30,6 +32,8 @@ pub struct Config {
     pub dispatcher: DispatcherConfig,
     /// The service `api`.
     pub api: ApiConfig,
+    /// The service `delivery`.
+    pub delivery: DeliveryConfig,
     /// The service `simulator`.
     pub simulator: SimulatorConfig,
     /// `/metrics`, `/livez`, `/readyz`.
@@ -47,6 +51,7 @@ impl Default for Config {
         Self {
             data_dir: "staffetta-data".into(),
             master_key: None,
+            previous_master_key: None,
             drain_seconds: 30,
             nats: NatsConfig::default(),
             database: DatabaseConfig::default(),
@@ -54,6 +59,7 @@ impl Default for Config {
             recorder: RecorderConfig::default(),
             dispatcher: DispatcherConfig::default(),
             api: ApiConfig::default(),
+            delivery: DeliveryConfig::default(),
             simulator: SimulatorConfig::default(),
             admin: AdminConfig::default(),
             graph: GraphConfig::default(),
@@ -79,6 +85,31 @@ pub struct NatsConfig {
     pub webhooks_max_bytes: i64,
     /// Most commands that one lane of one channel may hold; beyond, publishing is refused.
     pub lane_max_commands: i64,
+    /// The user that services connect as, where the server asks who they are.
+    pub user: Option<String>,
+    /// That user's password.
+    pub password: Option<SecretString>,
+    /// Tenants that connect to NATS themselves.
+    pub callout: CalloutConfig,
+}
+
+/// Tenants that connect to NATS themselves: the server asks the service `api` who they are.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CalloutConfig {
+    /// The seed (`SA…`) of the account key whose public part is the server's `auth_callout.issuer`. Without it tenants can't
+    /// connect.
+    pub issuer_seed: Option<SecretString>,
+    /// The seed (`SX…`) of the curve key whose public part is the server's `auth_callout.xkey`.
+    pub xkey_seed: Option<SecretString>,
+    /// The account that holds the streams.
+    pub account: String,
+}
+
+impl Default for CalloutConfig {
+    fn default() -> Self {
+        Self { issuer_seed: None, xkey_seed: None, account: "$G".into() }
+    }
 }
 
 impl Default for NatsConfig {
@@ -90,6 +121,9 @@ impl Default for NatsConfig {
             replicas: 1,
             webhooks_max_bytes: 1 << 30,
             lane_max_commands: 1_000_000,
+            user: None,
+            password: None,
+            callout: CalloutConfig::default(),
         }
     }
 }
@@ -182,11 +216,53 @@ pub struct ApiConfig {
     pub listen: Listen,
     /// Most connections at a time.
     pub max_connections: usize,
+    /// What operators show at `/admin/v1`: one key, or several separated by commas while one replaces another. Without
+    /// any, nobody gets in.
+    pub admin_key: Option<SecretString>,
+    /// Requests a second that one API key may make, unless its tenant has a limit of its own.
+    pub requests_per_second: u32,
+    /// Where tenants reach the API, as `https://api.example.com`; what the request names if it is not set.
+    pub public_url: Option<String>,
 }
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { listen: Listen::everywhere(8080), max_connections: 4096 }
+        Self {
+            listen: Listen::everywhere(8080),
+            max_connections: 4096,
+            admin_key: None,
+            requests_per_second: 1_000,
+            public_url: None,
+        }
+    }
+}
+
+/// The service `delivery`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryConfig {
+    /// Private and link-local networks that endpoints may lie in, separated by commas, as `10.1.0.0/16, ::1/128`. This
+    /// machine itself is allowed where nothing is said and NATS runs on it too.
+    pub allow_networks: Option<String>,
+    /// Folder that every spool folder must lie in. Without it, no spool folder is used.
+    pub spool_root: Option<PathBuf>,
+    /// Longest time for one request to an endpoint, in milliseconds.
+    pub request_timeout_ms: u64,
+    /// Requests to one endpoint at a time.
+    pub concurrency: usize,
+    /// How long an endpoint may fail without a break before it is disabled, in seconds.
+    pub disable_after_seconds: u64,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self {
+            allow_networks: None,
+            spool_root: None,
+            request_timeout_ms: 10_000,
+            concurrency: 16,
+            disable_after_seconds: 5 * 24 * 60 * 60,
+        }
     }
 }
 
@@ -368,6 +444,23 @@ impl Config {
         if self.master_key.as_ref().is_some_and(|key| key.expose_secret().len() < 16) {
             return wrong("master_key", "must have at least 16 characters");
         }
+        if self.previous_master_key.is_some() && self.master_key.is_none() {
+            return wrong("master_key", "must be there beside previous_master_key");
+        }
+        if self
+            .api
+            .admin_key
+            .as_ref()
+            .is_some_and(|keys| keys.expose_secret().split(',').any(|key| key.trim().len() < 16))
+        {
+            return wrong("api.admin_key", "must have at least 16 characters");
+        }
+        if self.delivery.request_timeout_ms < 100 {
+            return wrong("delivery.request_timeout_ms", "must be at least 100");
+        }
+        if self.delivery.disable_after_seconds < 60 {
+            return wrong("delivery.disable_after_seconds", "must be at least 60");
+        }
         if !(1..=5).contains(&self.nats.replicas) {
             return wrong("nats.replicas", "must be 1 to 5");
         }
@@ -389,6 +482,8 @@ impl Config {
             ("ingress.publishes", self.ingress.publishes),
             ("recorder.batch", self.recorder.batch),
             ("api.max_connections", self.api.max_connections),
+            ("api.requests_per_second", self.api.requests_per_second as usize),
+            ("delivery.concurrency", self.delivery.concurrency),
             ("database.max_connections", self.database.max_connections as usize),
             ("dispatcher.max_tries", self.dispatcher.max_tries as usize),
         ] {

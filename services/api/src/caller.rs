@@ -7,14 +7,15 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use staffetta_bus::{Registry, Tenant};
+use jiff::Timestamp;
+use staffetta_bus::{Key, Registry, Scope, Tenant};
 use staffetta_domain::ChannelId;
 
 use crate::App;
 use crate::problem::{Kind, Problem};
 
-/// The tenant whose key the request shows. A handler that takes one is closed to everybody else.
-#[derive(Debug)]
+/// The tenant whose key the request shows.
+#[derive(Clone, Debug)]
 pub(crate) struct Caller(pub(crate) Arc<Tenant>);
 
 impl Caller {
@@ -24,33 +25,66 @@ impl Caller {
     }
 }
 
-/// Nobody that we know.
+/// Nobody that may do this.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Unauthorized {
+pub(crate) enum Refused {
     #[error("the header Authorization must be: Bearer, a space and an API key")]
     NoKey,
     #[error("this API key is not known")]
     UnknownKey,
+    #[error("this API key may not do that: it lacks the scope {}", .0.as_str())]
+    NoScope(Scope),
 }
 
-impl IntoResponse for Unauthorized {
+impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let challenge = match &self {
             Self::NoKey => r#"Bearer realm="staffetta""#,
             Self::UnknownKey => r#"Bearer realm="staffetta", error="invalid_token""#,
+            Self::NoScope(_) => {
+                let challenge = r#"Bearer realm="staffetta", error="insufficient_scope""#;
+                return Problem::of(Kind::FORBIDDEN, &self).authenticate(challenge).into_response();
+            }
         };
         Problem::of(Kind::UNAUTHORIZED, &self).authenticate(challenge).into_response()
     }
 }
 
-impl FromRequestParts<App> for Caller {
-    type Rejection = Unauthorized;
+/// The key that a request shows, if it is one of a tenant's and its time is not over. One that has expired is as unknown
+/// as one that never was.
+pub(crate) fn key_of(app: &App, headers: &HeaderMap) -> Result<Arc<Key>, Refused> {
+    let shown = bearer_key(headers).ok_or(Refused::NoKey)?;
+    let key = app.registry.load().key(shown).cloned().ok_or(Refused::UnknownKey)?;
+    if key.has_expired(Timestamp::now()) { Err(Refused::UnknownKey) } else { Ok(key) }
+}
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Unauthorized> {
-        let key = bearer_key(&parts.headers).ok_or(Unauthorized::NoKey)?;
-        let tenant = app.registry.load().tenant_of_key(key).cloned();
-        tenant.map(Self).ok_or(Unauthorized::UnknownKey)
-    }
+macro_rules! callers {
+    ($($(#[$doc:meta])* $name:ident = $scope:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub(crate) struct $name(pub(crate) Caller);
+
+        impl FromRequestParts<App> for $name {
+            type Rejection = Refused;
+
+            async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refused> {
+                let key = key_of(app, &parts.headers)?;
+                if !key.may(Scope::$scope) {
+                    return Err(Refused::NoScope(Scope::$scope));
+                }
+                Ok(Self(Caller(Arc::clone(&key.tenant))))
+            }
+        }
+    )*};
+}
+
+callers! {
+    /// A tenant whose key may read. A handler that takes one is closed to everybody else.
+    Reader = Read;
+    /// A tenant whose key may send. A handler that takes one is closed to everybody else.
+    Sender = Send;
+    /// A tenant whose key may administer. A handler that takes one is closed to everybody else.
+    Manager = Admin;
 }
 
 /// The key of `Authorization: Bearer <key>`; the scheme's case does not count.

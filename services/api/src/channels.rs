@@ -14,7 +14,7 @@ use staffetta_store::{ChannelHold, StoreError};
 use tokio::time::timeout;
 
 use crate::App;
-use crate::caller::Caller;
+use crate::caller::{Caller, Reader};
 use crate::problem::{Kind, Problem};
 
 /// Longest wait for the database.
@@ -92,7 +92,7 @@ impl From<ChannelHold> for HoldView {
 /// `GET /v1/channels`: the tenant's channels, by id, all on one page.
 pub(crate) async fn list(
     State(app): State<App>,
-    Caller(tenant): Caller,
+    Reader(Caller(tenant)): Reader,
 ) -> Result<Json<Page<ChannelView>>, ChannelError> {
     let holds = within(app.store.holds(Some(&tenant.id))).await?;
     let mut holds: HashMap<ChannelId, ChannelHold> =
@@ -108,7 +108,7 @@ pub(crate) async fn list(
 /// `GET /v1/channels/{id}`: one of them. Another tenant's is told from none in no way.
 pub(crate) async fn one(
     State(app): State<App>,
-    caller: Caller,
+    Reader(caller): Reader,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ChannelView>, ChannelError> {
     let id = id.ok().and_then(|Path(id)| id.parse::<ChannelId>().ok()).ok_or(ChannelError::NotFound)?;

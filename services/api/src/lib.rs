@@ -3,11 +3,16 @@
 //! It keeps nothing itself. A command is on SEND before it is answered with 202; what became of it is read from the
 //! database.
 
+mod admin;
 mod caller;
 mod channels;
+mod contacts;
 mod conversations;
 mod dead_letters;
 mod edge;
+mod endpoints;
+mod events;
+mod graph;
 mod messages;
 mod problem;
 mod query;
@@ -19,16 +24,17 @@ use anyhow::Context;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use staffetta_bus::{Bus, RegistryView};
+use staffetta_bus::{Bus, EventLog, MasterKey, RegistryView};
 use staffetta_outbox::{Announcer, Replays};
 use staffetta_runtime::Health;
-use staffetta_runtime::config::ApiConfig;
+use staffetta_runtime::config::{ApiConfig, GraphConfig};
 use staffetta_runtime::http::{Limits, serve};
 use staffetta_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::edge::Edge;
 
@@ -50,8 +56,18 @@ struct App {
     store: Store,
     replays: Replays,
     announcer: Announcer,
+    events: EventLog,
+    settings: Arc<Settings>,
     /// Room for bodies, in KiB.
     bodies: Arc<Semaphore>,
+}
+
+/// What every handler may ask of the configuration.
+#[derive(Debug)]
+struct Settings {
+    api: ApiConfig,
+    graph: GraphConfig,
+    master: Option<Arc<MasterKey>>,
 }
 
 impl Api {
@@ -62,6 +78,8 @@ impl Api {
     /// If the address can't be had.
     pub async fn bind(
         config: &ApiConfig,
+        graph: &GraphConfig,
+        master: Option<Arc<MasterKey>>,
         bus: Bus,
         registry: RegistryView,
         store: Store,
@@ -75,7 +93,9 @@ impl Api {
         let bodies = Arc::new(Semaphore::new(messages::BODIES_KIB));
         let replays = Replays::new(bus.clone(), store.clone());
         let announcer = Announcer::new(bus.clone(), registry.clone(), store.clone());
-        let app = App { bus, registry, store, replays, announcer, bodies };
+        let events = EventLog::new(bus.clone());
+        let settings = Arc::new(Settings { api: config.clone(), graph: graph.clone(), master });
+        let app = App { bus, registry, store, replays, announcer, events, settings, bodies };
         let running: Arc<OnceLock<CancellationToken>> = Arc::default();
         let probe = Arc::clone(&running);
         health.add("api", move || probe.get().is_some_and(|stop| !stop.is_cancelled()));
@@ -100,7 +120,15 @@ impl Api {
 }
 
 fn router(app: App) -> Router {
+    let (documented, _document) = OpenApiRouter::new()
+        .merge(admin::routes())
+        .merge(contacts::routes())
+        .merge(endpoints::routes())
+        .merge(events::routes())
+        .merge(graph::routes())
+        .split_for_parts();
     Router::new()
+        .merge(documented)
         .route("/v1/messages", post(messages::send).layer(DefaultBodyLimit::max(messages::BODY_LIMIT)))
         .route("/v1/messages/{id}", get(messages::read).delete(messages::cancel))
         .route("/v1/channels", get(channels::list))

@@ -32,6 +32,7 @@ macro_rules! kinds {
 
 kinds! {
     UNAUTHORIZED = UNAUTHORIZED, "unauthorized", "A valid API key is needed";
+    FORBIDDEN = FORBIDDEN, "forbidden", "The API key may not do this";
     NO_ROUTE = NOT_FOUND, "not-found", "There is nothing at this address";
     NO_METHOD = METHOD_NOT_ALLOWED, "method-not-allowed", "This address does not take this method";
     NO_CHANNEL = NOT_FOUND, "channel-not-found", "There is no such channel";

@@ -38,6 +38,8 @@ enum Command {
     Recorder,
     /// Send commands.
     Dispatcher,
+    /// Deliver events to the tenants' endpoints.
+    Delivery,
     /// Serve the tenants' HTTP API.
     Api,
     /// Stand in for WhatsApp's Cloud API.
@@ -102,6 +104,7 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Ingress => run::parts(&config, &[Part::Ingress]).await?,
         Command::Recorder => run::parts(&config, &[Part::Recorder]).await?,
         Command::Dispatcher => run::parts(&config, &[Part::Dispatcher]).await?,
+        Command::Delivery => run::parts(&config, &[Part::Delivery]).await?,
         Command::Api => run::parts(&config, &[Part::Api]).await?,
         Command::Simulator => run::parts(&config, &[Part::Simulator]).await?,
         Command::Migrate => run::migrate(&config).await?,

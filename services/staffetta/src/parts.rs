@@ -7,6 +7,7 @@ use anyhow::Context;
 use secrecy::ExposeSecret;
 use staffetta_api::Api;
 use staffetta_bus::{Bus, MasterKey, RegistryView};
+use staffetta_delivery::Delivery;
 use staffetta_dispatcher::Dispatcher;
 use staffetta_ingress::Ingress;
 use staffetta_recorder::Recorder;
@@ -21,13 +22,14 @@ pub(crate) enum Part {
     Ingress,
     Recorder,
     Dispatcher,
+    Delivery,
     Api,
     Simulator,
 }
 
 impl Part {
     fn needs_database(self) -> bool {
-        matches!(self, Self::Recorder | Self::Dispatcher | Self::Api)
+        matches!(self, Self::Recorder | Self::Dispatcher | Self::Delivery | Self::Api)
     }
 
     fn needs_bus(self) -> bool {
@@ -73,8 +75,22 @@ pub(crate) async fn start(
                     Dispatcher::new(&config.dispatcher, &config.graph, bus, registry, store, health).await?;
                 tasks.push(("dispatcher", Box::pin(dispatcher.run(stop))));
             }
+            Part::Delivery => {
+                let (bus, registry, store) = (bus()?, registry()?, store()?);
+                let delivery = Delivery::new(config, bus, registry, store, health).await?;
+                tasks.push(("delivery", Box::pin(delivery.run(stop))));
+            }
             Part::Api => {
-                let api = Api::bind(&config.api, bus()?, registry()?, store()?, health).await?;
+                let api = Api::bind(
+                    &config.api,
+                    &config.graph,
+                    master_key(config),
+                    bus()?,
+                    registry()?,
+                    store()?,
+                    health,
+                )
+                .await?;
                 tasks.push(("api", Box::pin(api.run(stop))));
             }
             Part::Simulator => {

@@ -23,7 +23,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 /// Runs all services in one process, with a NATS server of its own where none is configured.
 pub(crate) async fn up(mut config: Config) -> anyhow::Result<()> {
-    let mut parts = vec![Part::Ingress, Part::Recorder, Part::Dispatcher, Part::Api];
+    let mut parts = vec![Part::Ingress, Part::Recorder, Part::Dispatcher, Part::Delivery, Part::Api];
     if config.simulator.listen.is_some() {
         parts.push(Part::Simulator);
     }

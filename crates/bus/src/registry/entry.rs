@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
-use staffetta_domain::{AppId, ChannelId, EndpointId, TenantId};
+use staffetta_domain::{AppId, ChannelId, TenantId};
 
 use super::RegistryError;
+use super::endpoints::EndpointEntry;
+use super::keys::ApiKeyEntry;
 use crate::codec::Encoding;
 use crate::secret::{MasterKey, Secret, SecretError};
 
@@ -22,6 +24,10 @@ pub struct AppEntry {
     /// What Meta shows when it verifies the webhook's address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify_token: Option<Secret>,
+    /// The tenant that runs the app: its webhooks are then heard for that tenant's channels alone. One without a tenant is
+    /// the operator's own, and serves all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantId>,
 }
 
 /// One secret, or a list of them.
@@ -30,7 +36,7 @@ pub struct AppEntry {
 pub struct Secrets(pub Vec<Secret>);
 
 impl Secrets {
-    fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }
@@ -79,7 +85,7 @@ pub struct TenantEntry {
     pub name: String,
     /// What it shows at the API.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub api_keys: Vec<Secret>,
+    pub api_keys: Vec<ApiKeyEntry>,
     /// How its events are written on EVENTS.
     #[serde(default)]
     pub encoding: Encoding,
@@ -89,6 +95,9 @@ pub struct TenantEntry {
     /// How long its events, messages and ended commands are kept, in days.
     #[serde(default = "default_retention_days", skip_serializing_if = "is_default_retention")]
     pub retention_days: u16,
+    /// Requests a second that each of its API keys may make; what the configuration says if it is not set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_requests_per_second: Option<u32>,
 }
 
 /// Bounds of `retention_days`. Providers repeat webhooks for seven days, and a leaf that is forgotten is new again.
@@ -160,23 +169,6 @@ pub struct ChannelEntry {
 
 fn default_rate() -> u32 {
     250
-}
-
-/// Where a tenant wants its events.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct EndpointEntry {
-    /// Its id.
-    pub id: EndpointId,
-    /// Whose it is.
-    pub tenant: TenantId,
-    /// `webhook`, `spool` or `nats`.
-    pub kind: String,
-    /// Signs what is delivered.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub secret: Option<Secret>,
-    /// What else belongs to its kind.
-    #[serde(flatten)]
-    pub settings: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A registry file.
@@ -283,8 +275,8 @@ impl Entry {
                 }
             }
             Self::Tenant(entry) => {
-                for secret in &mut entry.api_keys {
-                    apply("api_keys", SecretRole::Shown, secret)?;
+                for key in &mut entry.api_keys {
+                    apply("api_keys", SecretRole::Shown, &mut key.secret)?;
                 }
             }
             Self::Channel(entry) => {
@@ -293,8 +285,11 @@ impl Entry {
                 }
             }
             Self::Endpoint(entry) => {
-                if let Some(secret) = &mut entry.secret {
+                for secret in &mut entry.secret.0 {
                     apply("secret", SecretRole::Used, secret)?;
+                }
+                if let Some(ticket) = &mut entry.ticket {
+                    apply("ticket", SecretRole::Used, ticket)?;
                 }
             }
         }

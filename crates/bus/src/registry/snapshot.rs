@@ -1,14 +1,16 @@
 //! The registry as services read it: resolved, indexed, and complete at one moment.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use secrecy::SecretString;
-use staffetta_domain::{AppId, ChannelId, TenantId};
+use staffetta_domain::{AppId, ChannelId, EndpointId, TenantId};
 
+use super::endpoints::{Endpoint, EndpointEntry};
 use super::entry::{ChannelEntry, DoubtPolicy, Entry, Provider, RETENTION_DAYS, WindowTemplate};
+use super::keys::{ApiKeyEntry, Key, Scope};
 use crate::codec::Encoding;
-use crate::secret::{MasterKey, key_digest};
+use crate::secret::{MasterKey, Secret, key_digest};
 
 /// A Meta app, its secrets at hand.
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub struct App {
     pub secrets: Vec<SecretString>,
     /// What Meta shows when it verifies the webhook's address.
     pub verify_token: Option<SecretString>,
+    /// The tenant that runs it: it is heard for that tenant's channels alone. `None`: the operator's own, heard for all.
+    pub tenant: Option<TenantId>,
 }
 
 /// A tenant.
@@ -32,6 +36,10 @@ pub struct Tenant {
     pub doubt_policy: DoubtPolicy,
     /// How long its events, messages and ended commands are kept, in days.
     pub retention_days: u16,
+    /// Its name, for people.
+    pub name: String,
+    /// Requests a second that each of its API keys may make, if it has a limit of its own.
+    pub api_requests_per_second: Option<u32>,
 }
 
 /// A channel, its token at hand.
@@ -65,7 +73,8 @@ pub struct Registry {
     apps: HashMap<AppId, Arc<App>>,
     tenants: HashMap<TenantId, Arc<Tenant>>,
     channels: HashMap<ChannelId, Arc<Channel>>,
-    keys: HashMap<String, TenantId>,
+    endpoints: HashMap<EndpointId, Arc<Endpoint>>,
+    keys: HashMap<String, Arc<Key>>,
     numbers: HashMap<String, ChannelId>,
     problems: Vec<String>,
 }
@@ -79,6 +88,8 @@ impl Registry {
     ) -> Self {
         let mut registry = Self::default();
         let mut channels: Vec<(u64, &ChannelEntry)> = Vec::new();
+        let mut endpoints: Vec<(u64, &EndpointEntry)> = Vec::new();
+        let mut shared = HashSet::new();
         for (revision, entry) in entries {
             match entry {
                 Entry::App(entry) => {
@@ -90,17 +101,11 @@ impl Registry {
                     let verify_token = entry.verify_token.as_ref();
                     let verify_token = verify_token
                         .and_then(|token| registry.keep(token.resolve(&place("verify_token"), master)));
-                    let app = App { id: entry.id.clone(), secrets, verify_token };
+                    let tenant = entry.tenant.clone();
+                    let app = App { id: entry.id.clone(), secrets, verify_token, tenant };
                     registry.apps.insert(entry.id.clone(), Arc::new(app));
                 }
                 Entry::Tenant(entry) => {
-                    for key in &entry.api_keys {
-                        if let Some(digest) =
-                            registry.keep(key.digest(&format!("tenant.{}/api_keys", entry.id), master))
-                        {
-                            registry.keys.insert(digest, entry.id.clone());
-                        }
-                    }
                     let tenant = Tenant {
                         id: entry.id.clone(),
                         encoding: entry.encoding,
@@ -108,11 +113,17 @@ impl Registry {
                         retention_days: entry
                             .retention_days
                             .clamp(*RETENTION_DAYS.start(), *RETENTION_DAYS.end()),
+                        name: entry.name.clone(),
+                        api_requests_per_second: entry.api_requests_per_second,
                     };
-                    registry.tenants.insert(entry.id.clone(), Arc::new(tenant));
+                    let tenant = Arc::new(tenant);
+                    for key in &entry.api_keys {
+                        registry.add_key(key, &tenant, master, &mut shared);
+                    }
+                    registry.tenants.insert(entry.id.clone(), tenant);
                 }
                 Entry::Channel(entry) => channels.push((revision, entry)),
-                Entry::Endpoint(_) => {}
+                Entry::Endpoint(entry) => endpoints.push((revision, entry)),
             }
         }
         // The last claim of a number wins.
@@ -120,7 +131,52 @@ impl Registry {
         for (_, entry) in channels {
             registry.add_channel(entry, master);
         }
+        for (revision, entry) in endpoints {
+            registry.add_endpoint(entry, revision, master);
+        }
+        // Nobody could say whose request it is.
+        registry.keys.retain(|digest, _| !shared.contains(digest));
         registry
+    }
+
+    fn add_key(
+        &mut self,
+        entry: &ApiKeyEntry,
+        tenant: &Arc<Tenant>,
+        master: Option<&MasterKey>,
+        shared: &mut HashSet<String>,
+    ) {
+        let place = format!("tenant.{}/api_keys", tenant.id);
+        let Some(digest) = self.keep(entry.secret.digest(&place, master)) else { return };
+        let key = Key {
+            tenant: Arc::clone(tenant),
+            id: digest.chars().take(12).collect(),
+            name: entry.name.clone(),
+            scopes: if entry.scopes.is_empty() { Scope::ALL.to_vec() } else { entry.scopes.clone() },
+            expires: entry.expires,
+        };
+        if let Some(other) = self.keys.insert(digest.clone(), Arc::new(key))
+            && other.tenant.id != tenant.id
+        {
+            self.problems
+                .push(format!("{place}: tenant.{} has the same key: it opens neither", other.tenant.id));
+            shared.insert(digest);
+        }
+    }
+
+    fn add_endpoint(&mut self, entry: &EndpointEntry, revision: u64, master: Option<&MasterKey>) {
+        let Some(tenant) = self.tenants.get(&entry.tenant).cloned() else {
+            self.problems
+                .push(format!("endpoint.{}: its tenant {} is not registered", entry.id, entry.tenant));
+            return;
+        };
+        let resolve = |field: &str, secret: &Secret| {
+            let place = format!("endpoint.{}/{field}", entry.id);
+            secret.resolve(&place, master).map_err(|problem| problem.to_string())
+        };
+        let endpoint = Endpoint::new(entry, revision, tenant, resolve);
+        self.problems.extend(endpoint.problem.clone());
+        self.endpoints.insert(entry.id.clone(), Arc::new(endpoint));
     }
 
     fn add_channel(&mut self, entry: &ChannelEntry, master: Option<&MasterKey>) {
@@ -189,9 +245,19 @@ impl Registry {
         self.channels.get(self.numbers.get(phone_number_id)?)
     }
 
-    /// The tenant that an API key belongs to.
-    pub fn tenant_of_key(&self, key: &str) -> Option<&Arc<Tenant>> {
-        self.tenants.get(self.keys.get(&key_digest(key))?)
+    /// All endpoints, in no order.
+    pub fn endpoints(&self) -> impl Iterator<Item = &Arc<Endpoint>> {
+        self.endpoints.values()
+    }
+
+    /// The endpoint of that id.
+    pub fn endpoint(&self, id: &EndpointId) -> Option<&Arc<Endpoint>> {
+        self.endpoints.get(id)
+    }
+
+    /// The API key that somebody shows, if it is known. Whether its time is over is for the caller to see.
+    pub fn key(&self, shown: &str) -> Option<&Arc<Key>> {
+        self.keys.get(&key_digest(shown))
     }
 
     /// What could not be resolved, as texts without secrets.

@@ -213,7 +213,13 @@ fn check(
     for (key, entry) in wanted {
         let wrong = |problem: String| Err(RegistryError::Wrong { entry: key.clone(), problem });
         match entry {
-            Entry::App(_) => {}
+            Entry::App(app) => {
+                if let Some(tenant) = &app.tenant
+                    && !there(&format!("tenant.{tenant}"))
+                {
+                    return wrong(format!("its tenant {tenant} is not registered"));
+                }
+            }
             Entry::Tenant(tenant) => {
                 if !RETENTION_DAYS.contains(&tenant.retention_days) {
                     let (least, most) = (RETENTION_DAYS.start(), RETENTION_DAYS.end());
@@ -225,6 +231,9 @@ fn check(
             Entry::Endpoint(endpoint) => {
                 if !there(&format!("tenant.{}", endpoint.tenant)) {
                     return wrong(format!("its tenant {} is not registered", endpoint.tenant));
+                }
+                if let Some(problem) = endpoint.problem() {
+                    return wrong(problem);
                 }
             }
             Entry::Channel(channel) => {

@@ -9,7 +9,7 @@ use staffetta_store::{ConversationCursor, ConversationFilter};
 use super::view::ConversationView;
 use super::{ReadError, cursor, named, within};
 use crate::App;
-use crate::caller::Caller;
+use crate::caller::{Caller, Reader};
 use crate::channels::Page;
 use crate::query::{InvalidParameter, Parameters, RawParameters};
 
@@ -22,7 +22,7 @@ const NUMBER_LIMIT: usize = 15;
 /// `GET /v1/conversations`: the tenant's conversations, newest first.
 pub(crate) async fn list(
     State(app): State<App>,
-    Caller(tenant): Caller,
+    Reader(Caller(tenant)): Reader,
     parameters: RawParameters,
 ) -> Result<Json<Page<ConversationView>>, ReadError> {
     let known = ["channel", "name", "number", "unread", "limit", "cursor"];
@@ -79,7 +79,7 @@ fn number(raw: &str) -> Result<String, InvalidParameter> {
 /// `GET /v1/conversations/{id}`: one conversation. One that has gone into another is shown as that one.
 pub(crate) async fn one(
     State(app): State<App>,
-    Caller(tenant): Caller,
+    Reader(Caller(tenant)): Reader,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<ConversationView>, ReadError> {
     let id = named(id).ok_or(ReadError::NotFound)?;

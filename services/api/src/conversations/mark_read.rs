@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::view::ConversationView;
 use super::{ReadError, named, within};
 use crate::App;
-use crate::caller::Caller;
+use crate::caller::{Caller, Sender};
 use crate::problem::{Kind, Problem};
 use crate::query::InvalidParameter;
 
@@ -63,7 +63,7 @@ impl IntoResponse for MarkReadError {
 /// `POST /v1/conversations/{id}/read`: nothing is unread up to that message, or at all.
 pub(crate) async fn mark_read(
     State(app): State<App>,
-    Caller(tenant): Caller,
+    Sender(Caller(tenant)): Sender,
     id: Result<Path<String>, PathRejection>,
     request: Request,
 ) -> Result<Json<ConversationView>, MarkReadError> {

@@ -8,14 +8,14 @@ use staffetta_store::MessageCursor;
 use super::view::MessageView;
 use super::{ReadError, cursor, named, within};
 use crate::App;
-use crate::caller::Caller;
+use crate::caller::{Caller, Reader};
 use crate::channels::Page;
 use crate::query::{Parameters, RawParameters};
 
 /// `GET /v1/conversations/{id}/messages`: what was said, the last message first.
 pub(crate) async fn messages(
     State(app): State<App>,
-    Caller(tenant): Caller,
+    Reader(Caller(tenant)): Reader,
     id: Result<Path<String>, PathRejection>,
     parameters: RawParameters,
 ) -> Result<Json<Page<MessageView>>, ReadError> {

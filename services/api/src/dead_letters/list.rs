@@ -9,14 +9,14 @@ use staffetta_domain::TenantId;
 use super::DeadLetterError;
 use super::view::LetterView;
 use crate::App;
-use crate::caller::Caller;
+use crate::caller::{Caller, Reader};
 use crate::channels::Page;
 use crate::query::{InvalidParameter, Parameters, RawParameters};
 
 /// `GET /v1/dead-letters`: the tenant's letters, oldest first.
 pub(crate) async fn list(
     State(app): State<App>,
-    Caller(tenant): Caller,
+    Reader(Caller(tenant)): Reader,
     parameters: RawParameters,
 ) -> Result<Json<Page<LetterView>>, DeadLetterError> {
     let known = ["service", "channel", "reason", "since", "until", "limit", "cursor"];

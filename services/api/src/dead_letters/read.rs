@@ -7,12 +7,12 @@ use axum::extract::{Path, State};
 use super::view::WholeLetterView;
 use super::{DeadLetterError, own};
 use crate::App;
-use crate::caller::Caller;
+use crate::caller::{Caller, Reader};
 
 /// `GET /v1/dead-letters/{id}`: the letter with its payload.
 pub(crate) async fn read(
     State(app): State<App>,
-    Caller(tenant): Caller,
+    Reader(Caller(tenant)): Reader,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<WholeLetterView>, DeadLetterError> {
     let letter = own(&app, &tenant.id, id).await?;

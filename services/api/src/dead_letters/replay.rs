@@ -9,7 +9,7 @@ use staffetta_outbox::Replayed;
 
 use super::{DeadLetterError, own};
 use crate::App;
-use crate::caller::Caller;
+use crate::caller::{Caller, Manager};
 
 /// What was done with a letter.
 #[derive(Debug, Serialize)]
@@ -25,7 +25,7 @@ pub(crate) struct ReplayedView {
 /// `POST /v1/dead-letters/{id}/replay`: puts the payload back where it came from, and takes the letter away.
 pub(crate) async fn replay(
     State(app): State<App>,
-    Caller(tenant): Caller,
+    Manager(Caller(tenant)): Manager,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<(StatusCode, Json<ReplayedView>), DeadLetterError> {
     let letter = own(&app, &tenant.id, id).await?;

@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::{MessageView, named};
 use crate::App;
-use crate::caller::Caller;
+use crate::caller::{Caller, Sender};
 use crate::problem::{Kind, Problem};
 
 // The steps' limits together stay below that of the whole request.
@@ -52,7 +52,7 @@ impl IntoResponse for CancelMessageError {
 /// `DELETE /v1/messages/{id}`: takes the message back while it waits. The queue drops it when its turn comes.
 pub(crate) async fn cancel(
     State(app): State<App>,
-    Caller(tenant): Caller,
+    Sender(Caller(tenant)): Sender,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<MessageView>, CancelMessageError> {
     let id = named(id).ok_or(CancelMessageError::NotFound)?;

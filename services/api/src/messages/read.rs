@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use super::{MessageView, named};
 use crate::App;
-use crate::caller::Caller;
+use crate::caller::{Caller, Reader};
 use crate::problem::{Kind, Problem};
 
 /// Longest wait for the database.
@@ -42,7 +42,7 @@ impl IntoResponse for ReadMessageError {
 /// `GET /v1/messages/{id}`: how far the message has come.
 pub(crate) async fn read(
     State(app): State<App>,
-    Caller(tenant): Caller,
+    Reader(Caller(tenant)): Reader,
     id: Result<Path<String>, PathRejection>,
 ) -> Result<Json<MessageView>, ReadMessageError> {
     let id = named(id).ok_or(ReadMessageError::NotFound)?;

@@ -19,7 +19,7 @@ use tracing::warn;
 use super::publish::publish;
 use super::{MessageView, Wanted};
 use crate::App;
-use crate::caller::Caller;
+use crate::caller::Sender;
 use crate::problem::{Kind, Problem, chain};
 
 /// Largest body, in bytes.
@@ -112,7 +112,7 @@ impl IntoResponse for Sent {
 /// `POST /v1/messages`: takes the message in once, and answers before it is sent.
 pub(crate) async fn send(
     State(app): State<App>,
-    caller: Caller,
+    Sender(caller): Sender,
     request: Request,
 ) -> Result<Sent, SendMessageError> {
     let headers = request.headers().clone();

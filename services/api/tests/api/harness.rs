@@ -14,7 +14,7 @@ use staffetta_bus::{
 };
 use staffetta_domain::{CommandFields, Event};
 use staffetta_runtime::Health;
-use staffetta_runtime::config::{ApiConfig, Listen};
+use staffetta_runtime::config::{ApiConfig, GraphConfig, Listen};
 use staffetta_store::{Store, StoreOptions};
 use staffetta_testkit::{FaultProxy, NatsOptions, NatsServer};
 use tempfile::TempDir;
@@ -96,7 +96,7 @@ impl Gateway {
         let (stop, health) = (CancellationToken::new(), Health::default());
         let (view, following) = RegistryView::follow(&bus, None, stop.clone()).await.unwrap();
         let config = ApiConfig { listen: Listen("127.0.0.1:0".parse().unwrap()), ..ApiConfig::default() };
-        let api = Api::bind(&config, bus.clone(), view, store.clone(), &health).await.unwrap();
+        let api = Api::bind(&config, &GraphConfig::default(), None, bus.clone(), view, store.clone(), &health).await.unwrap();
         let address = api.address();
         let stopping = stop.clone();
         let running = tokio::spawn(async { tokio::join!(api.run(stopping), following).0 });
