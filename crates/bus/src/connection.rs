@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream;
+use secrecy::{ExposeSecret, SecretString};
 use tracing::{info, warn};
 
 /// Longest wait for an answer of the JetStream API.
@@ -20,6 +21,15 @@ pub struct Bus {
     jetstream: jetstream::Context,
 }
 
+/// Whom services connect as.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The user.
+    pub user: String,
+    /// Its password.
+    pub password: SecretString,
+}
+
 /// NATS could not be reached at all.
 #[derive(Debug, thiserror::Error)]
 #[error("no connection to NATS")]
@@ -31,8 +41,27 @@ impl Bus {
     /// # Errors
     /// If no server could be reached at the first try.
     pub async fn connect(urls: &str, name: &str) -> Result<Self, ConnectError> {
+        Self::connect_as(urls, name, None).await
+    }
+
+    /// As [`connect`](Self::connect), to a server that asks who connects.
+    ///
+    /// # Errors
+    /// If no server could be reached at the first try, or none lets that user in.
+    pub async fn connect_as(
+        urls: &str,
+        name: &str,
+        credentials: Option<&Credentials>,
+    ) -> Result<Self, ConnectError> {
         let servers: Vec<&str> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-        let client = async_nats::ConnectOptions::new()
+        let options = match credentials {
+            Some(Credentials { user, password }) => async_nats::ConnectOptions::with_user_and_password(
+                user.clone(),
+                password.expose_secret().to_owned(),
+            ),
+            None => async_nats::ConnectOptions::new(),
+        };
+        let client = options
             .name(name)
             .connection_timeout(CONNECT_TIMEOUT)
             .request_timeout(Some(API_TIMEOUT))

@@ -1,4 +1,5 @@
-//! Who may send: SEND is owned in parts, each by one process at a time, spread over all that run.
+//! Who may send, and who may deliver: channels and endpoints are owned in parts, each part by one process at a time,
+//! spread over all that run. [`Group`] says which of the two; they share the bucket and nothing else.
 //!
 //! Each process keeps one heartbeat in the bucket LEASES, renewed by compare-and-set, and all its leases live by it; so
 //! what is written grows with the processes, not with the parts. A part's own entry changes only when its owner does.
@@ -21,7 +22,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use staffetta_domain::ChannelId;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -35,7 +35,7 @@ use crate::Bus;
 use crate::lease::{Lease, Tenure, boot_time};
 use crate::streams::StreamError;
 
-/// In how many parts SEND is owned.
+/// In how many parts each group is owned.
 pub const PARTS: u16 = 32;
 
 /// Pause before this process tries again to become a member.
@@ -43,19 +43,47 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Longest wait for the bucket to be found again.
 const FINDING: Duration = Duration::from_secs(2);
 
-/// The part that a channel belongs to. Stays the same over all versions: two versions may run side by side.
-pub fn part_of(channel: &ChannelId) -> u16 {
+/// What is owned, each for itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// The channels: who sends for them.
+    Send,
+    /// The endpoints: who delivers to them.
+    Deliver,
+}
+
+impl Group {
+    /// What its keys in the bucket begin with. SEND's have never begun with anything.
+    fn prefix(self) -> &'static str {
+        match self {
+            Self::Send => "",
+            Self::Deliver => "deliver.",
+        }
+    }
+
+    /// As logs name it.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Send => "channels",
+            Self::Deliver => "endpoints",
+        }
+    }
+}
+
+/// The part that a channel or an endpoint belongs to, by its id. Stays the same over all versions: two versions may run
+/// side by side.
+pub fn part_of(id: &str) -> u16 {
     // FNV-1a, 64 bits.
-    let hash = channel.as_str().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+    let hash = id.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     });
     u16::try_from((hash ^ (hash >> 32)) % u64::from(PARTS)).unwrap_or(0)
 }
 
-/// What changes for the one who sends.
+/// What changes for the one who sends, or delivers.
 #[derive(Debug)]
 pub enum Change {
-    /// A part is this process's own. Nothing was sent for its channels within the last window, except what
+    /// A part is this process's own. Nothing was sent for it within the last window, except what
     /// `handover` tells of. If a lease of the same part was held before, that one has ended.
     Gained {
         /// The part.
@@ -83,7 +111,7 @@ pub struct Returned {
     pub handover: Option<Bytes>,
 }
 
-/// This process's place among the owners of SEND.
+/// This process's place among the owners of a group.
 #[derive(Debug)]
 pub struct Ownership {
     bus: Bus,
@@ -92,13 +120,13 @@ pub struct Ownership {
 }
 
 impl Ownership {
-    /// Prepares to own parts; nothing is owned before [`run`](Self::run). `owner` must be unique to this start of this
-    /// process, of letters, digits and `-`.
+    /// Prepares to own parts of `group`; nothing is owned before [`run`](Self::run). `owner` must be unique to this
+    /// start of this process, within the group, of letters, digits and `-`.
     ///
     /// # Errors
     /// If the bucket LEASES or the stream SEND is not set up, or NATS does not answer.
-    pub async fn open(bus: &Bus, owner: &str) -> Result<Self, StreamError> {
-        Ok(Self { bus: bus.clone(), bucket: Bucket::open(bus).await?, owner: owner.into() })
+    pub async fn open(bus: &Bus, group: Group, owner: &str) -> Result<Self, StreamError> {
+        Ok(Self { bus: bus.clone(), bucket: Bucket::open(bus, group).await?, owner: owner.into() })
     }
 
     /// Owns this process's share until `stop`, then asks everything back and returns when it is back or lost, after 25 s
@@ -133,7 +161,7 @@ impl Ownership {
                 Ended::Lost => former = Some(Former { prefix: door.prefix.clone(), lost_at: boot_time() }),
                 Ended::AllBack => {
                     if let Some(revision) = revision {
-                        door.bucket.delete(&member_key(&id), revision).await;
+                        door.bucket.delete(&member_key(door.bucket.group(), &id), revision).await;
                     }
                     return;
                 }
@@ -167,17 +195,18 @@ impl Door {
         loop {
             // Somebody may have made the bucket anew since.
             if self.starts > 0
-                && let Ok(Ok(found)) = timeout(FINDING, Bucket::open(&self.bus)).await
+                && let Ok(Ok(found)) = timeout(FINDING, Bucket::open(&self.bus, self.bucket.group())).await
             {
                 self.bucket = found;
             }
             let id = format!("{}{}", self.prefix, self.starts);
             self.starts += 1;
             let asked_at = boot_time();
-            match self.bucket.write(&member_key(&id), Life::Live.to_json(), 0, ANSWER).await {
+            let key = member_key(self.bucket.group(), &id);
+            match self.bucket.write(&key, Life::Live.to_json(), 0, ANSWER).await {
                 Written::As(revision) => return (id, Tenure::begin(asked_at), revision),
                 Written::Refused => warn!("the name of this process is taken: it must be unique"),
-                Written::Unknown => debug!("not among the owners of SEND yet: NATS does not answer"),
+                Written::Unknown => debug!("not among the owners yet: NATS does not answer"),
             }
             sleep(PAUSE).await;
         }
@@ -201,15 +230,14 @@ mod tests {
 
     #[test]
     fn a_channels_part_never_changes() {
-        let part = |channel: &str| part_of(&channel.parse().unwrap());
-        assert_eq!(["acme-orders", "a", "number-0001"].map(part), [5, 0, 2]);
+        assert_eq!(["acme-orders", "a", "number-0001"].map(part_of), [5, 0, 2]);
     }
 
     #[test]
     fn channels_spread_over_the_parts() {
         let mut counts = [0_u32; PARTS as usize];
         for number in 0..3_200 {
-            counts[usize::from(part_of(&format!("channel-{number}").parse().unwrap()))] += 1;
+            counts[usize::from(part_of(&format!("channel-{number}")))] += 1;
         }
         assert!(counts.iter().all(|count| (60..=140).contains(count)), "{counts:?}");
     }

@@ -119,6 +119,10 @@ impl SendQueue {
         Self { bus }
     }
 
+    pub(crate) fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
     /// The first commands of a lane whose number is at least `from`, at most `max` of them, in order. `known` is the
     /// highest number that a wake-up told of this lane, or 0: a replica that does not have it yet is asked again a few
     /// times, and if it then answers in part, [`Batch::more`] says that there is more. None if there are none.

@@ -1,5 +1,7 @@
 //! Secrets of the registry: where they come from, and how literals are sealed before they are stored.
 
+mod form;
+
 use std::path::PathBuf;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
@@ -8,9 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use secrecy::{ExposeSecret, SecretString};
 
+pub(crate) use form::SecretForm;
+
 /// A secret as a registry file writes it, or as the registry keeps it.
-#[derive(Clone, serde::Serialize, serde::Deserialize)]
-#[serde(untagged)]
+#[derive(Clone)]
 pub enum Secret {
     /// The secret itself. Stands in files only: it is sealed or digested before it is stored.
     Literal(SecretLiteral),
@@ -34,11 +37,21 @@ pub enum Secret {
         /// SHA-256, as hex.
         sha256: String,
     },
+    /// A stored secret as people are shown it. Given back, it stands for the one that is stored.
+    Marker(Marker),
+}
+
+/// How a stored secret begins: enough to tell it from its neighbours, and nothing of the secret itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Marker {
+    /// A sealed literal, by its first characters: a part of a random number.
+    Sealed(String),
+    /// A digest, by its first characters.
+    Digest(String),
 }
 
 /// A text that does not print.
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct SecretLiteral(String);
 
 impl std::fmt::Debug for SecretLiteral {
@@ -52,7 +65,9 @@ impl std::fmt::Debug for Secret {
         match self {
             Self::Env { env } => write!(f, "{{ env = {env:?} }}"),
             Self::File { file } => write!(f, "{{ file = {file:?} }}"),
-            Self::Literal(_) | Self::Sealed { .. } | Self::Digest { .. } => f.write_str("(secret)"),
+            Self::Literal(_) | Self::Sealed { .. } | Self::Digest { .. } | Self::Marker(_) => {
+                f.write_str("(secret)")
+            }
         }
     }
 }
@@ -60,9 +75,12 @@ impl std::fmt::Debug for Secret {
 /// Why a secret can't be had. Names the place, never the secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    /// A literal needs sealing, or a sealed one opening, and there is no key.
+    /// A literal needs sealing, and there is no key.
     #[error("{0} is a literal secret: set master_key to seal it, or name a variable or a file")]
     NoMasterKey(String),
+    /// A sealed secret needs opening, and there is no key.
+    #[error("{0} is sealed: set master_key to open it")]
+    SealedWithoutKey(String),
     /// The variable is not set.
     #[error("{place}: the variable {env} is not set")]
     NoVariable {
@@ -85,10 +103,44 @@ pub enum SecretError {
     /// The secret is empty.
     #[error("{0} is empty")]
     Empty(String),
+    /// Only the secret itself is of use here.
+    #[error("{0} needs the secret itself: a digest cannot be shown to anybody")]
+    OnlyADigest(String),
+    /// It is no SHA-256.
+    #[error("{0}: sha256 must be 64 hexadecimal digits")]
+    NoDigest(String),
+    /// It stands for a stored secret, and none begins like that.
+    #[error("{0} stands for a stored secret that is not there: write the secret itself")]
+    NotStored(String),
 }
 
-/// Seals and opens literal secrets.
-pub struct MasterKey(RandomizedNonceKey);
+impl SecretError {
+    /// The place of the secret: entry and field, as `app.meta-main/app_secret`.
+    pub fn place(&self) -> &str {
+        match self {
+            Self::NoMasterKey(place)
+            | Self::SealedWithoutKey(place)
+            | Self::NoVariable { place, .. }
+            | Self::NoFile { place, .. }
+            | Self::NotOurs(place)
+            | Self::Empty(place)
+            | Self::OnlyADigest(place)
+            | Self::NoDigest(place)
+            | Self::NotStored(place) => place,
+        }
+    }
+
+    /// The field.
+    pub fn field(&self) -> Option<&str> {
+        Some(self.place().split_once('/')?.1)
+    }
+}
+
+/// Seals and opens literal secrets. While one master key replaces another it opens with either, and seals with the new.
+pub struct MasterKey {
+    current: RandomizedNonceKey,
+    previous: Option<RandomizedNonceKey>,
+}
 
 impl std::fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -96,23 +148,34 @@ impl std::fmt::Debug for MasterKey {
     }
 }
 
+/// Which of the keys opened something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SealedWith {
+    Current,
+    Previous,
+}
+
 impl MasterKey {
     /// Derives the key from the configured text.
     pub fn new(text: &SecretString) -> Self {
-        let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"staffetta master key v1");
-        let mut key = [0; 32];
-        let derived = salt.extract(text.expose_secret().as_bytes());
-        derived
-            .expand(&[b"registry secrets"], hkdf::HKDF_SHA256)
-            .and_then(|okm| okm.fill(&mut key))
-            .expect("one block of HKDF is 32 bytes");
-        Self(RandomizedNonceKey::new(&AES_256_GCM, &key).expect("the key has the cipher's length"))
+        Self { current: derive(text), previous: None }
+    }
+
+    /// The same with the key before it, which opens and seals nothing.
+    #[must_use]
+    pub fn with_previous(self, text: &SecretString) -> Self {
+        Self { previous: Some(derive(text)), ..self }
+    }
+
+    /// Whether there is a key before the current one.
+    pub fn has_previous(&self) -> bool {
+        self.previous.is_some()
     }
 
     fn seal(&self, place: &str, literal: &str) -> String {
         let mut bytes = literal.as_bytes().to_vec();
         let nonce = self
-            .0
+            .current
             .seal_in_place_append_tag(Aad::from(place), &mut bytes)
             .expect("a secret is far below the cipher's limit");
         let mut sealed = nonce.as_ref().to_vec();
@@ -120,14 +183,34 @@ impl MasterKey {
         BASE64.encode(sealed)
     }
 
-    fn open(&self, place: &str, sealed: &str) -> Option<String> {
+    fn open(&self, place: &str, sealed: &str) -> Option<(String, SealedWith)> {
         let bytes = BASE64.decode(sealed).ok()?;
-        let (nonce, rest) = bytes.split_at_checked(NONCE_LEN)?;
-        let mut rest = rest.to_vec();
-        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-        let opened = self.0.open_in_place(nonce, Aad::from(place), &mut rest).ok()?;
-        String::from_utf8(opened.to_vec()).ok()
+        let with = |key: &RandomizedNonceKey| open(key, place, &bytes);
+        let current = with(&self.current).map(|text| (text, SealedWith::Current));
+        current.or_else(|| {
+            let text = self.previous.as_ref().and_then(with)?;
+            Some((text, SealedWith::Previous))
+        })
     }
+}
+
+fn derive(text: &SecretString) -> RandomizedNonceKey {
+    let salt = hkdf::Salt::new(hkdf::HKDF_SHA256, b"staffetta master key v1");
+    let mut key = [0; 32];
+    let derived = salt.extract(text.expose_secret().as_bytes());
+    derived
+        .expand(&[b"registry secrets"], hkdf::HKDF_SHA256)
+        .and_then(|okm| okm.fill(&mut key))
+        .expect("one block of HKDF is 32 bytes");
+    RandomizedNonceKey::new(&AES_256_GCM, &key).expect("the key has the cipher's length")
+}
+
+fn open(key: &RandomizedNonceKey, place: &str, bytes: &[u8]) -> Option<String> {
+    let (nonce, rest) = bytes.split_at_checked(NONCE_LEN)?;
+    let mut rest = rest.to_vec();
+    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+    let opened = key.open_in_place(nonce, Aad::from(place), &mut rest).ok()?;
+    String::from_utf8(opened.to_vec()).ok()
 }
 
 impl Secret {
@@ -136,26 +219,61 @@ impl Secret {
         Self::Literal(SecretLiteral(text.to_owned()))
     }
 
-    /// The secret in a form that may be stored: a literal sealed for `place` (entry and field), the rest as it is.
+    /// The secret in a form that may be stored: a literal sealed for `place` (entry and field), a sealed one as it is
+    /// or, if the key before the current one sealed it, sealed anew.
     ///
     /// # Errors
-    /// If it is a literal and there is no master key, or if it is empty.
+    /// If it has to be sealed or opened and that can't be, if it is empty, or if it is none that could ever be used.
     pub fn for_storage(&self, place: &str, master: Option<&MasterKey>) -> Result<Self, SecretError> {
         match self {
             Self::Literal(SecretLiteral(text)) if text.is_empty() => Err(SecretError::Empty(place.into())),
-            Self::Literal(SecretLiteral(text)) => match master {
-                Some(master) => Ok(Self::Sealed { sealed: master.seal(place, text) }),
-                None => Err(SecretError::NoMasterKey(place.into())),
-            },
-            other => Ok(other.clone()),
+            Self::Literal(SecretLiteral(text)) => {
+                let master = master.ok_or_else(|| SecretError::NoMasterKey(place.into()))?;
+                Ok(Self::Sealed { sealed: master.seal(place, text) })
+            }
+            Self::Sealed { .. } => Ok(self.sealed_anew(place, master)?.unwrap_or_else(|| self.clone())),
+            Self::Env { .. } | Self::File { .. } => Ok(self.clone()),
+            Self::Digest { .. } => Err(SecretError::OnlyADigest(place.into())),
+            Self::Marker(_) => Err(SecretError::NotStored(place.into())),
+        }
+    }
+
+    /// The secret sealed with the current key, if the one before it sealed it.
+    ///
+    /// # Errors
+    /// If it is sealed, and neither opens it.
+    pub(crate) fn sealed_anew(
+        &self,
+        place: &str,
+        master: Option<&MasterKey>,
+    ) -> Result<Option<Self>, SecretError> {
+        let Self::Sealed { sealed } = self else { return Ok(None) };
+        let master = master.ok_or_else(|| SecretError::SealedWithoutKey(place.into()))?;
+        match master.open(place, sealed).ok_or_else(|| SecretError::NotOurs(place.into()))? {
+            (_, SealedWith::Current) => Ok(None),
+            (text, SealedWith::Previous) => Ok(Some(Self::Sealed { sealed: master.seal(place, &text) })),
         }
     }
 
     /// An API key in the form that is stored: a literal as its digest, the rest as it is.
-    pub fn as_digest(&self) -> Self {
+    ///
+    /// # Errors
+    /// If it is empty, or if it is none that could ever be known.
+    pub fn as_digest(&self, place: &str, master: Option<&MasterKey>) -> Result<Self, SecretError> {
         match self {
-            Self::Literal(SecretLiteral(text)) => Self::Digest { sha256: key_digest(text) },
-            other => other.clone(),
+            Self::Literal(SecretLiteral(text)) if text.is_empty() => Err(SecretError::Empty(place.into())),
+            Self::Literal(SecretLiteral(text)) => Ok(Self::Digest { sha256: key_digest(text) }),
+            Self::Digest { sha256 } => {
+                let sha256 = sha256.to_ascii_lowercase();
+                match hex::decode(&sha256) {
+                    Ok(bytes) if bytes.len() == 32 => Ok(Self::Digest { sha256 }),
+                    _ => Err(SecretError::NoDigest(place.into())),
+                }
+            }
+            // It was sealed by somebody's hand; nothing but its digest is needed.
+            Self::Sealed { .. } => Ok(Self::Digest { sha256: self.digest(place, master)? }),
+            Self::Env { .. } | Self::File { .. } => Ok(self.clone()),
+            Self::Marker(_) => Err(SecretError::NotStored(place.into())),
         }
     }
 
@@ -172,11 +290,12 @@ impl Secret {
                 .map_err(|_| SecretError::NoFile { place: place.into(), file: file.display().to_string() })?
                 .trim_end()
                 .to_owned(),
-            Self::Sealed { sealed } => master
-                .ok_or_else(|| SecretError::NoMasterKey(place.into()))?
-                .open(place, sealed)
-                .ok_or_else(|| SecretError::NotOurs(place.into()))?,
-            Self::Digest { .. } => return Err(SecretError::NotOurs(place.into())),
+            Self::Sealed { sealed } => {
+                let master = master.ok_or_else(|| SecretError::SealedWithoutKey(place.into()))?;
+                master.open(place, sealed).ok_or_else(|| SecretError::NotOurs(place.into()))?.0
+            }
+            Self::Digest { .. } => return Err(SecretError::OnlyADigest(place.into())),
+            Self::Marker(_) => return Err(SecretError::NotStored(place.into())),
         };
         if text.is_empty() { Err(SecretError::Empty(place.into())) } else { Ok(text.into()) }
     }
@@ -202,6 +321,14 @@ pub(crate) fn key_digest(key: &str) -> String {
 mod tests {
     use super::*;
 
+    fn text(text: &str) -> SecretString {
+        text.to_owned().into()
+    }
+
+    fn key(of: &str) -> MasterKey {
+        MasterKey::new(&text(of))
+    }
+
     fn literal(text: &str) -> Secret {
         Secret::Literal(SecretLiteral(text.into()))
     }
@@ -218,9 +345,36 @@ mod tests {
     }
 
     #[test]
+    fn while_one_key_replaces_another_either_opens_and_the_new_one_seals() {
+        let (old, new) = (key("the master key of last year"), key("the master key of this year"));
+        let ring = key("the master key of this year").with_previous(&text("the master key of last year"));
+        let place = "app.a/app_secret";
+        let before = literal("s3cret").for_storage(place, Some(&old)).unwrap();
+        assert_eq!(before.resolve(place, Some(&ring)).unwrap().expose_secret(), "s3cret");
+        assert!(before.resolve(place, Some(&new)).is_err());
+        let after = before.sealed_anew(place, Some(&ring)).unwrap().unwrap();
+        assert_eq!(after.resolve(place, Some(&new)).unwrap().expose_secret(), "s3cret");
+        assert!(after.resolve(place, Some(&old)).is_err());
+        assert!(after.sealed_anew(place, Some(&ring)).unwrap().is_none(), "it is done");
+        let fresh = literal("other").for_storage(place, Some(&ring)).unwrap();
+        assert!(fresh.resolve(place, Some(&new)).is_ok());
+    }
+
+    #[test]
+    fn what_could_never_be_used_is_refused() {
+        let master = key("one master key of ours");
+        let digest = Secret::Digest { sha256: key_digest("k") };
+        assert!(digest.for_storage("app.a/app_secret", Some(&master)).is_err());
+        assert!(digest.as_digest("tenant.a/api_keys", None).is_ok());
+        assert!(Secret::Digest { sha256: "ab".into() }.as_digest("tenant.a/api_keys", None).is_err());
+        let elsewhere = literal("s").for_storage("app.b/app_secret", Some(&master)).unwrap();
+        assert!(elsewhere.for_storage("app.a/app_secret", Some(&master)).is_err());
+    }
+
+    #[test]
     fn a_literal_is_never_stored_as_it_is() {
         assert!(literal("x").for_storage("app.a/app_secret", None).is_err());
-        assert!(matches!(literal("x").as_digest(), Secret::Digest { .. }));
+        assert!(matches!(literal("x").as_digest("tenant.a/api_keys", None), Ok(Secret::Digest { .. })));
     }
 
     #[test]

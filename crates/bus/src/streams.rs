@@ -57,20 +57,17 @@ impl Bus {
             let made = self.jetstream().create_or_update_stream(config.1).await;
             made.map_err(|error| StreamError { name, source: error.into() })?;
         }
-        for (name, history) in [(REGISTRY, 8), (LEASES, 1)] {
-            let made = self
-                .jetstream()
-                .create_or_update_key_value(kv::Config {
-                    bucket: name.into(),
-                    history,
-                    storage: stream::StorageType::File,
-                    num_replicas: usize::from(retention.replicas),
-                    ..Default::default()
-                })
-                .await;
-            made.map_err(|error| StreamError { name, source: error.into() })?;
-        }
-        Ok(())
+        let made = self
+            .jetstream()
+            .create_or_update_key_value(kv::Config {
+                bucket: LEASES.into(),
+                history: 1,
+                storage: stream::StorageType::File,
+                num_replicas: usize::from(retention.replicas),
+                ..Default::default()
+            })
+            .await;
+        made.map(drop).map_err(|error| StreamError { name: LEASES, source: error.into() })
     }
 
     pub(crate) async fn bucket(&self, name: &'static str) -> Result<kv::Store, StreamError> {
@@ -128,7 +125,7 @@ impl Bus {
     }
 }
 
-fn stream_configs(retention: &Retention) -> [(&'static str, stream::Config); 4] {
+fn stream_configs(retention: &Retention) -> [(&'static str, stream::Config); 5] {
     let base = |name: &str, subject: &str| stream::Config {
         name: name.into(),
         subjects: vec![subject.into()],
@@ -180,5 +177,17 @@ fn stream_configs(retention: &Retention) -> [(&'static str, stream::Config); 4] 
             },
         ),
         (DEAD, stream::Config { max_age: 30 * DAY, ..base(DEAD, subjects::DEAD) }),
+        (
+            REGISTRY,
+            // A bucket as the client would make it, which also takes many changes as one.
+            stream::Config {
+                max_messages_per_subject: 8,
+                discard: stream::DiscardPolicy::New,
+                allow_rollup: true,
+                deny_delete: true,
+                allow_atomic_publish: true,
+                ..base("KV_REGISTRY", "$KV.REGISTRY.>")
+            },
+        ),
     ]
 }

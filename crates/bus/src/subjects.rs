@@ -1,6 +1,6 @@
 //! The subjects of the contract.
 
-use staffetta_domain::{ChannelId, Event, Lane, TenantId};
+use staffetta_domain::{ChannelId, EndpointId, Event, Lane, TenantId};
 
 /// All of WEBHOOKS.
 pub(crate) const WEBHOOKS: &str = "staffetta.v1.webhook.*";
@@ -19,6 +19,11 @@ pub(crate) const TOLD: &str = "staffetta.v1.told.>";
 /// Where ingress publishes envelopes of that shard.
 pub fn webhook_subject(shard: u32) -> String {
     format!("staffetta.v1.webhook.{shard}")
+}
+
+/// The durable consumer of EVENTS that keeps the place of an endpoint of kind `nats`.
+pub fn nats_endpoint_consumer(endpoint: &EndpointId) -> String {
+    format!("endpoint-{endpoint}")
 }
 
 /// Where an event is announced.

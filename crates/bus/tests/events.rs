@@ -32,7 +32,7 @@ async fn tell(bus: &Bus, event: &Event, encoding: Encoding) {
 
 async fn world() -> (NatsServer, Bus, EventLog) {
     let server = NatsServer::start().await.unwrap();
-    let bus = Bus::connect(&server.url(), "test").await.unwrap();
+    let bus = Bus::connect(server.url(), "test").await.unwrap();
     let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 20, lane_max_commands: 100 };
     bus.set_up_streams(&retention).await.unwrap();
     let log = EventLog::new(bus.clone());

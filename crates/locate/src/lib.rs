@@ -14,6 +14,9 @@ pub const NATS_SERVER_VARIABLE: &str = "STAFFETTA_NATS_SERVER";
 /// Names the folder that holds `initdb` and `postgres`; asked before anything is looked for.
 pub const POSTGRES_BIN_VARIABLE: &str = "STAFFETTA_POSTGRES_BIN";
 
+/// Names the folder that holds the Python packages of `tests/clients`; asked before anything is looked for.
+pub const GRAPH_CLIENT_VARIABLE: &str = "STAFFETTA_GRAPH_CLIENT";
+
 /// Names the built `staffetta`, for tests that run it as a process of its own.
 pub const STAFFETTA_VARIABLE: &str = "STAFFETTA_BIN";
 
@@ -67,6 +70,22 @@ pub fn nats_server(near: &Path) -> Option<PathBuf> {
 #[must_use]
 pub fn fetched_nats_server(target: &Path) -> PathBuf {
     target.join("tools").join(format!("nats-server-{NATS_SERVER_PINNED}"))
+}
+
+/// The folder with the Python packages of `tests/clients`: the one that [`GRAPH_CLIENT_VARIABLE`] names, else the one
+/// that `cargo xtask tools` filled in a folder above `near`.
+#[must_use]
+pub fn graph_client(near: &Path) -> Option<PathBuf> {
+    if let Some(named) = env::var_os(GRAPH_CLIENT_VARIABLE) {
+        return Some(named.into());
+    }
+    near.ancestors().map(fetched_graph_client).find(|folder| folder.is_dir())
+}
+
+/// Where `cargo xtask tools` puts the packages of `tests/clients` in this target folder.
+#[must_use]
+pub fn fetched_graph_client(target: &Path) -> PathBuf {
+    target.join("tools").join("graph-client")
 }
 
 /// The folder of PostgreSQL's programs: the one that [`POSTGRES_BIN_VARIABLE`] names, else what `PATH`,

@@ -124,7 +124,8 @@ impl CloudApi {
     }
 }
 
-fn bearer(token: &SecretString) -> Option<HeaderValue> {
+/// What shows the token; `None` if it is no text that fits into a header.
+pub(crate) fn bearer(token: &SecretString) -> Option<HeaderValue> {
     let mut authorization = HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())).ok()?;
     authorization.set_sensitive(true);
     Some(authorization)

@@ -1,4 +1,5 @@
 //! What providers say and hear: their JSON and their HTTP, known nowhere else.
 
 pub mod cloud_api;
+pub mod graph;
 pub mod webhook;

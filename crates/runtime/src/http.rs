@@ -1,20 +1,23 @@
 //! The HTTP edge: bounded in connections, in headers and in the time that anybody may take to send them.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
+use tower::Service as _;
 use tracing::{debug, warn};
 
 /// What one server may cost.
@@ -24,15 +27,27 @@ pub struct Limits {
     pub max_connections: usize,
     /// Longest time for a request's head to arrive, and for a connection to stand idle.
     pub head_timeout: Duration,
+    /// How long a peer may leave unread, or not even acknowledge, what it is sent. Its connection is given up then,
+    /// however long its answer was to go on.
+    pub unread_timeout: Duration,
     /// How long requests that run at the stop may take to end.
     pub drain: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_connections: 4096, head_timeout: Duration::from_secs(10), drain: Duration::from_secs(10) }
+        Self {
+            max_connections: 4096,
+            head_timeout: Duration::from_secs(10),
+            unread_timeout: Duration::from_secs(30),
+            drain: Duration::from_secs(10),
+        }
     }
 }
+
+/// Who is at the other end of a request's connection. Every request that [`serve`] hands over has it in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
 
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 32 << 10;
@@ -61,10 +76,10 @@ pub async fn serve(
             () = stop.cancelled() => break,
             slot = Arc::clone(&slots).acquire_owned() => slot.context("connection slots closed")?,
         };
-        let stream = tokio::select! {
+        let (stream, peer) = tokio::select! {
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(accepted) => accepted,
                 Err(error) => {
                     // Out of file descriptors, or the peer is gone already. A pause keeps the first from spinning.
                     warn!(%error, "accept failed");
@@ -74,7 +89,13 @@ pub async fn serve(
             },
         };
         let _ = stream.set_nodelay(true);
-        let service = TowerToHyperService::new(router.clone());
+        limit_unread(&stream, limits.unread_timeout);
+        let router = router.clone();
+        let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+            request.extensions_mut().insert(Peer(peer));
+            // A router is always ready.
+            router.clone().call(request)
+        });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         connections.spawn(async move {
             if let Err(error) = connection.await {
@@ -91,8 +112,57 @@ pub async fn serve(
     Ok(())
 }
 
+/// The kernel sees to it: who writes learns nothing of it while there is room in the kernel's own buffer.
+fn limit_unread(stream: &TcpStream, limit: Duration) {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::net::sockopt::set_tcp_user_timeout(
+        stream,
+        u32::try_from(limit.as_millis()).unwrap_or(u32::MAX),
+    ) {
+        debug!(%error, "a connection has no time limit of its own");
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (stream, limit);
+}
+
 /// A router answers every request.
 const _: fn() = || {
     fn infallible<S: tower::Service<axum::extract::Request, Error = Infallible>>() {}
     infallible::<Router>();
 };
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::io;
+
+    use axum::body::Body;
+    use axum::routing::get;
+    use futures_util::stream;
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_is_given_up() {
+        let gone = CancellationToken::new();
+        let told = gone.clone();
+        let endless = async move || {
+            let chunk = |held| async { Some((Ok::<_, io::Error>(vec![0_u8; 1 << 16]), held)) };
+            Body::from_stream(stream::unfold(told.drop_guard(), chunk))
+        };
+        let router = Router::new().route("/", get(endless));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits { unread_timeout: Duration::from_secs(1), ..Limits::default() };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, router, limits, stop.clone()));
+
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        silent.write_all(b"GET / HTTP/1.1\r\nHost: staffetta\r\n\r\n").await.unwrap();
+        // What the body holds is dropped once its connection is gone.
+        timeout(Duration::from_secs(60), gone.cancelled()).await.expect("it is still being sent");
+        drop(silent);
+        stop.cancel();
+        serving.await.unwrap().unwrap();
+    }
+}

@@ -6,7 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use staffetta_runtime::Config;
 
-const CODE: &str = include_str!("../src/config.rs");
+const CODE: &str = concat!(
+    include_str!("../src/config.rs"),
+    include_str!("../src/config/around.rs"),
+    include_str!("../src/config/services.rs"),
+);
 const PAGE: &str = include_str!("../../../docs/configuration.md");
 
 #[test]

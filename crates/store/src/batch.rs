@@ -72,6 +72,20 @@ pub(crate) fn text_of(data: &Object) -> Arc<str> {
 }
 
 impl<'a> Item<'a> {
+    /// An event that concerns nothing but itself.
+    pub(crate) fn of_event(event: &'a Event) -> Self {
+        Self {
+            event,
+            command: None,
+            conditional: false,
+            sighting: None,
+            teaches: false,
+            effect: None,
+            reach: None,
+            text: text_of(&event.data),
+        }
+    }
+
     pub(crate) fn command_key(&self) -> Option<CommandKey<'a>> {
         self.command.map(|command| (self.event.tenant.as_str(), command.as_str()))
     }
@@ -227,6 +241,13 @@ pub(crate) struct ClaimRow<'a> {
     pub(crate) kind: Cow<'a, str>,
     pub(crate) content: Cow<'a, str>,
     pub(crate) callback_data: Option<Cow<'a, str>>,
+}
+
+impl ClaimRow<'_> {
+    /// The user's phone number, digits alone, if that is what the user goes by.
+    pub(crate) fn number(&self) -> Option<&str> {
+        self.alias.as_deref()?.strip_prefix("p:")
+    }
 }
 
 /// What a batch of claims writes.

@@ -3,18 +3,25 @@
 //! One interface, two databases, one set of contract tests. Every method takes a batch and is one transaction. Calling one again with the same arguments changes nothing and tells nothing new: that
 //! is what makes every crash before an acknowledgement harmless.
 
+mod attempts;
 mod batch;
+mod contacts;
+mod endpoints;
 mod error;
 mod holds;
 mod moment;
+mod numbers;
 mod plan;
 mod postgres;
 mod reading;
 mod records;
+mod replays;
 mod retention;
 mod rows;
+mod said;
 mod schedule;
 mod sends;
+mod sent;
 mod sqlite;
 mod types;
 
@@ -24,12 +31,18 @@ use jiff::Timestamp;
 use staffetta_domain::{CommandId, Leaf, TenantId};
 use tokio::time::timeout;
 
+pub use crate::attempts::{Attempt, AttemptCursor, AttemptFilter};
+pub use crate::contacts::Contact;
+pub use crate::endpoints::{Disabled, EndpointKey, EndpointPlace, EndpointState, Parked};
+pub use crate::numbers::{NumberClaim, NumberMoved};
 use crate::postgres::Postgres;
 pub use crate::reading::{
     ConversationCursor, ConversationFilter, ConversationRecord, Edit, Marked, MessageCursor, MessageError,
     MessageRecord, Step,
 };
+pub use crate::replays::ReplayJob;
 pub use crate::retention::Pruned;
+pub use crate::sent::{SentCursor, SentFilter, SentPage};
 use crate::sqlite::Sqlite;
 pub use crate::types::{
     Announcement, Cancelled, ChannelHold, Claim, Claimed, CommandRecord, NewCommand, OutboxPlace, Outcome,

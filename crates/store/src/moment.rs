@@ -6,12 +6,15 @@ use sqlx::postgres::{PgArgumentBuffer, PgHasArrayType, PgTypeInfo, PgValueRef, P
 use sqlx::sqlite::{Sqlite, SqliteArgumentsBuffer, SqliteTypeInfo, SqliteValueRef};
 use sqlx::{Decode, Encode, Type, TypeInfo as _, encode::IsNull};
 
-/// A moment without its nanoseconds: `timestamptz` in PostgreSQL, microseconds since 1970 in SQLite.
+/// A moment without its nanoseconds: `timestamptz` in PostgreSQL, microseconds since 1970 in SQLite. What is older than
+/// PostgreSQL can tell is as old as it can tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(Timestamp);
 
 /// 2000-01-01, from which PostgreSQL counts, in microseconds since 1970.
 const POSTGRES_EPOCH: i64 = 946_684_800_000_000;
+/// The oldest moment that PostgreSQL knows, 4713 before Christ, in microseconds since 1970.
+const OLDEST: i64 = -210_866_803_200_000_000;
 const TIMESTAMPTZ: Oid = Oid(1184);
 const TIMESTAMPTZ_ARRAY: Oid = Oid(1185);
 
@@ -31,7 +34,8 @@ impl Moment {
 
 impl From<Timestamp> for Moment {
     fn from(time: Timestamp) -> Self {
-        Self(Timestamp::from_microsecond(time.as_microsecond()).unwrap_or(time))
+        let micros = time.as_microsecond().max(OLDEST);
+        Self(Timestamp::from_microsecond(micros).unwrap_or(time))
     }
 }
 

@@ -7,14 +7,21 @@
 //! event or an alias is new, where an alias leads) is looked up first and proved by the write: a transaction that was
 //! overtaken in between starts again.
 
+pub(crate) mod attempts;
 mod columns;
+mod contacts;
 mod dispatch;
+mod endpoints;
 mod holds;
+mod numbers;
 pub(crate) mod reading;
 mod record;
+mod replays;
 mod retention;
+mod said;
 mod schedule;
 pub(crate) mod sends;
+pub(crate) mod sent;
 mod tell;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,7 +38,7 @@ use staffetta_domain::{CommandId, TenantId};
 use tokio::time::timeout;
 
 use crate::moment::Moment;
-use crate::records::{CommandRow, EventRecord, in_order};
+use crate::records::{CommandRow, EventRecord, command, in_order};
 use crate::types::{Announcement, CommandRecord, OutboxPlace, StoreError, StoreOptions};
 use columns::column;
 use tell::Abort;
@@ -228,13 +235,14 @@ impl Postgres {
     ) -> Result<Vec<Option<CommandRecord>>, StoreError> {
         let tenants: Vec<_> = keys.iter().map(|(tenant, _)| tenant.as_str()).collect();
         let ids: Vec<_> = keys.iter().map(|(_, id)| id.as_str()).collect();
-        let rows: Vec<CommandRow> = sqlx::query_as(
-            "SELECT c.tenant, c.id, c.channel, c.lane, c.state, m.state AS message, c.wamid, c.attempt, c.reason,
-                    c.created_at, c.updated_at
-             FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS k (tenant, id)) k
-             JOIN commands c ON c.tenant = k.tenant AND c.id = k.id
-             LEFT JOIN messages m ON m.channel = c.channel AND m.wamid = c.wamid",
-        )
+        let rows: Vec<CommandRow> = sqlx::query_as(concat!(
+            "SELECT ",
+            command!(),
+            " FROM (SELECT DISTINCT * FROM unnest($1::text[], $2::text[]) AS k (tenant, id)) k
+                  JOIN commands c ON c.tenant = k.tenant AND c.id = k.id
+                  LEFT JOIN messages m ON m.channel = c.channel AND m.wamid = c.wamid
+                  LEFT JOIN schedule s ON s.tenant = c.tenant AND s.id = c.id"
+        ))
         .bind(tenants)
         .bind(ids)
         .fetch_all(&self.pool)

@@ -16,14 +16,16 @@ use staffetta_domain::{ChannelId, CommandId, ConversationId, Direction, MessageS
 
 pub(crate) use self::records::{ConversationRow, MessageRow};
 pub(crate) use self::search::{glob, number_range, regex};
+use crate::contacts::Contact;
 use crate::types::StoreError;
 use crate::{Backend, Store, ask, within};
 
-/// What a conversation `c` says of itself: columns of both databases.
+/// What a conversation `c` says of itself, and the tenant's contact `x` of its user: columns of both databases.
 macro_rules! conversation {
     () => {
         "c.id, c.channel, c.phone, c.user_id, c.group_id, c.name, c.username, c.unread, c.wrote_at, c.last_at,
-         c.sequence, c.created_at"
+         c.sequence, c.created_at, x.number AS contact_number, x.name AS contact_name, x.company AS contact_company,
+         x.whatsapp AS contact_whatsapp, x.updated_at AS contact_updated_at"
     };
 }
 pub(crate) use conversation;
@@ -36,7 +38,8 @@ const WINDOW: SignedDuration = SignedDuration::from_hours(24);
 pub struct ConversationFilter {
     /// Those of this channel.
     pub channel: Option<ChannelId>,
-    /// Those whose user's name or username contains this, in whatever case.
+    /// Those whose user's name or username, or the tenant's name of that contact or its company, contains this, in
+    /// whatever case.
     pub name: Option<String>,
     /// Those whose user has, among all known numbers, one that begins with these digits.
     pub number: Option<String>,
@@ -79,6 +82,8 @@ pub struct ConversationRecord {
     pub name: Option<String>,
     /// The user's username.
     pub username: Option<String>,
+    /// The tenant's contact of the user's phone number.
+    pub contact: Option<Contact>,
     /// How many of the user's messages nobody has read.
     pub unread: u32,
     /// When the customer service window closes, or closed; `None` if the user never wrote.

@@ -84,6 +84,15 @@ impl TryFrom<EventRecord> for Announcement {
     }
 }
 
+/// What a command `c`, its message `m` and its place `s` in the schedule say: columns of both databases.
+macro_rules! command {
+    () => {
+        "c.tenant, c.id, c.channel, c.lane, c.user_key, c.callback_data, c.state, m.state AS message, c.wamid,
+         c.attempt, c.reason, s.due, c.created_at, c.updated_at"
+    };
+}
+pub(crate) use command;
+
 /// A command that was asked for, with the state of its message.
 #[derive(Clone, FromRow)]
 pub(crate) struct CommandRow {
@@ -91,11 +100,14 @@ pub(crate) struct CommandRow {
     id: String,
     channel: String,
     lane: String,
+    user_key: Option<String>,
+    callback_data: Option<String>,
     state: String,
     message: Option<i16>,
     wamid: Option<String>,
     attempt: i32,
     reason: Option<String>,
+    due: Option<Moment>,
     created_at: Moment,
     updated_at: Moment,
 }
@@ -124,11 +136,14 @@ impl TryFrom<CommandRow> for CommandRecord {
             id: row.id.parse().map_err(|_| corrupt())?,
             channel: row.channel.parse().map_err(|_| corrupt())?,
             lane: row.lane.parse().map_err(|_| corrupt())?,
+            user: row.user_key.filter(|user| !user.is_empty()),
+            callback_data: row.callback_data,
             state: CommandState::from_name(&row.state).ok_or_else(corrupt)?,
             message,
             wamid,
             attempt: u32::try_from(row.attempt).map_err(|_| corrupt())?,
             reason: row.reason,
+            send_at: row.due.map(Into::into),
             created: row.created_at.into(),
             updated: row.updated_at.into(),
         })
@@ -160,6 +175,7 @@ pub(crate) struct StandingRow {
     muted_code: Option<i64>,
     muted_at: Option<Moment>,
     muted_template: Option<String>,
+    switched_off: bool,
 }
 
 impl From<StandingRow> for Standing {
@@ -171,6 +187,7 @@ impl From<StandingRow> for Standing {
             wrote: row.wrote_at.map(Into::into),
             held: refused(row.held_code, row.held_at, row.held_template),
             muted: refused(row.muted_code, row.muted_at, row.muted_template),
+            switched_off: row.switched_off,
         }
     }
 }

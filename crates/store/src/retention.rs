@@ -5,6 +5,7 @@ use std::ops::AddAssign;
 use jiff::Timestamp;
 use staffetta_domain::TenantId;
 
+use crate::attempts::kept_since;
 use crate::{Backend, Store, StoreError, ask, within};
 
 /// What one call of [`Store::prune`] deleted.
@@ -18,6 +19,8 @@ pub struct Pruned {
     pub commands: u64,
     /// Conversations, with those that had gone into them.
     pub conversations: u64,
+    /// Attempts to deliver events.
+    pub attempts: u64,
 }
 
 impl Pruned {
@@ -33,6 +36,7 @@ impl AddAssign for Pruned {
         self.messages += other.messages;
         self.commands += other.commands;
         self.conversations += other.conversations;
+        self.attempts += other.attempts;
     }
 }
 
@@ -42,6 +46,9 @@ impl Store {
     /// to, if those had ended by then. A message's content is in its event, so neither outlives the other by more than
     /// a batch. Events that are not announced yet stay. Once no such event is left, deletes conversations, at most
     /// `limit`, in which nothing happened since `before` and that hold no messages any more, with their names.
+    ///
+    /// Attempts to deliver events are kept for seven days, or only since `before` if that is shorter; of those that are
+    /// older each call deletes at most `limit`. Contacts stay until their tenant deletes them.
     ///
     /// Who records meanwhile waits for this transaction at most, and it waits for nobody: what others hold is left to
     /// the next call. So there may be something left when a call deletes nothing.
@@ -54,6 +61,7 @@ impl Store {
         before: Timestamp,
         limit: u32,
     ) -> Result<Pruned, StoreError> {
-        ask!(self, prune(tenant, before, limit))
+        let tried = kept_since(before, Timestamp::now());
+        ask!(self, prune(tenant, before, tried, limit))
     }
 }

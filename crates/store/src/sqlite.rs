@@ -1,12 +1,19 @@
 //! SQLite: one writer, a few readers, and a transaction for each batch.
 
+pub(crate) mod attempts;
+mod contacts;
 mod dispatch;
+mod endpoints;
 mod holds;
+mod numbers;
 pub(crate) mod reading;
 mod record;
+mod replays;
 mod retention;
+mod said;
 mod schedule;
 pub(crate) mod sends;
+pub(crate) mod sent;
 mod tell;
 
 use std::collections::BTreeSet;
@@ -25,7 +32,7 @@ use staffetta_domain::{CommandId, TenantId};
 use tokio::time::sleep;
 
 use crate::moment::Moment;
-use crate::records::{CommandRow, EventRecord, in_order};
+use crate::records::{CommandRow, EventRecord, command, in_order};
 use crate::types::{Announcement, CommandRecord, OutboxPlace, StoreError, StoreOptions};
 
 /// Connections for reading. They never wait for the writer.
@@ -174,12 +181,14 @@ impl Sqlite {
         let mut reader = self.readers.acquire().await?;
         let mut rows: Vec<CommandRow> = Vec::with_capacity(keys.len());
         for (tenant, id) in keys {
-            let row = sqlx::query_as(
-                "SELECT c.tenant, c.id, c.channel, c.lane, c.state, m.state AS message, c.wamid, c.attempt, c.reason,
-                        c.created_at, c.updated_at
-                 FROM commands c LEFT JOIN messages m ON m.channel = c.channel AND m.wamid = c.wamid
-                 WHERE c.tenant = ? AND c.id = ?",
-            )
+            let row = sqlx::query_as(concat!(
+                "SELECT ",
+                command!(),
+                " FROM commands c
+                      LEFT JOIN messages m ON m.channel = c.channel AND m.wamid = c.wamid
+                      LEFT JOIN schedule s ON s.tenant = c.tenant AND s.id = c.id
+                      WHERE c.tenant = ? AND c.id = ?"
+            ))
             .bind(tenant.as_str())
             .bind(id.as_str())
             .fetch_optional(&mut *reader)

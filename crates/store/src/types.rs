@@ -130,6 +130,8 @@ pub struct Standing {
     pub held: Option<Refused>,
     /// The last refusal that concerns marketing messages, unless the user has agreed to them since.
     pub muted: Option<Refused>,
+    /// Whether the tenant has a contact of the user's number whose WhatsApp switch is off.
+    pub switched_off: bool,
 }
 
 /// A refusal that lies with the user: see [`Reach`](staffetta_domain::Reach).
@@ -345,6 +347,10 @@ pub struct CommandRecord {
     pub channel: ChannelId,
     /// How urgent it is.
     pub lane: Lane,
+    /// The recipient's number or business-scoped id, if it is known.
+    pub user: Option<String>,
+    /// The tenant's own text.
+    pub callback_data: Option<String>,
     /// How far the command has come.
     pub state: CommandState,
     /// How far its message has come, once the provider took it.
@@ -355,6 +361,8 @@ pub struct CommandRecord {
     pub attempt: u32,
     /// Why it is where it is.
     pub reason: Option<String>,
+    /// When it is to be sent, if it waits for that.
+    pub send_at: Option<Timestamp>,
     /// When the store first saw it.
     pub created: Timestamp,
     /// When it last moved.

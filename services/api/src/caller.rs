@@ -25,8 +25,22 @@ impl Caller {
     }
 }
 
+/// The key that a request shows, as it was found before anything else was done for the request: left in the request's
+/// extensions by [`limits::guard`](crate::limits::guard).
+#[derive(Clone, Debug)]
+pub(crate) struct Shown(pub(crate) Result<Arc<Key>, Refused>);
+
+impl Shown {
+    /// The key, if it is known and may do that.
+    pub(crate) fn key(parts: &Parts, scope: Scope) -> Result<Arc<Key>, Refused> {
+        let shown = parts.extensions.get::<Self>().ok_or(Refused::NoKey)?;
+        let key = shown.0.clone()?;
+        if key.may(scope) { Ok(key) } else { Err(Refused::NoScope(scope)) }
+    }
+}
+
 /// Nobody that may do this.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub(crate) enum Refused {
     #[error("the header Authorization must be: Bearer, a space and an API key")]
     NoKey,
@@ -67,11 +81,8 @@ macro_rules! callers {
         impl FromRequestParts<App> for $name {
             type Rejection = Refused;
 
-            async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Refused> {
-                let key = key_of(app, &parts.headers)?;
-                if !key.may(Scope::$scope) {
-                    return Err(Refused::NoScope(Scope::$scope));
-                }
+            async fn from_request_parts(parts: &mut Parts, _app: &App) -> Result<Self, Refused> {
+                let key = Shown::key(parts, Scope::$scope)?;
                 Ok(Self(Caller(Arc::clone(&key.tenant))))
             }
         }
@@ -88,7 +99,7 @@ callers! {
 }
 
 /// The key of `Authorization: Bearer <key>`; the scheme's case does not count.
-fn bearer_key(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn bearer_key(headers: &HeaderMap) -> Option<&str> {
     let (scheme, key) = headers.get(AUTHORIZATION).map(HeaderValue::to_str)?.ok()?.split_once(' ')?;
     let key = key.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !key.is_empty()).then_some(key)

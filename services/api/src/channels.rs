@@ -12,6 +12,9 @@ use staffetta_bus::{Channel, Provider};
 use staffetta_domain::ChannelId;
 use staffetta_store::{ChannelHold, StoreError};
 use tokio::time::timeout;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
 use crate::App;
 use crate::caller::{Caller, Reader};
@@ -19,6 +22,11 @@ use crate::problem::{Kind, Problem};
 
 /// Longest wait for the database.
 const LIMIT: Duration = Duration::from_secs(9);
+
+/// Its addresses.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(one))
+}
 
 /// Why channels could not be shown.
 #[derive(Debug, thiserror::Error)]
@@ -43,30 +51,43 @@ impl IntoResponse for ChannelError {
 }
 
 /// One page of a list.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Page<T> {
     pub(crate) items: Vec<T>,
     /// What to ask for next; null on the last page.
     pub(crate) next: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+/// One of your numbers.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Channel)]
 pub(crate) struct ChannelView {
+    #[schema(example = "acme-orders")]
     id: String,
+    /// Whose API it speaks: `cloud_api`, `twilio` or `on_premises`.
+    #[schema(value_type = String, example = "cloud_api")]
     provider: Provider,
+    /// WhatsApp's id of the number.
     phone_number_id: Option<String>,
+    /// The number, for people.
     display_phone_number: Option<String>,
+    /// Most messages a second, sent and received together.
     rate: u32,
     /// Null while the channel may send.
     hold: Option<HoldView>,
 }
 
 /// Why a channel has stopped.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Hold)]
 struct HoldView {
+    /// With what it has to do: `token` or `account`.
     class: String,
+    /// WhatsApp's code.
     code: i64,
+    /// WhatsApp's words.
     reason: String,
+    #[schema(format = DateTime)]
     since: String,
 }
 
@@ -90,6 +111,13 @@ impl From<ChannelHold> for HoldView {
 }
 
 /// `GET /v1/channels`: the tenant's channels, by id, all on one page.
+#[utoipa::path(
+    get,
+    path = "/v1/channels",
+    operation_id = "list_channels",
+    tag = "channels",
+    responses((status = 200, description = "The channels", body = Page<ChannelView>)),
+)]
 pub(crate) async fn list(
     State(app): State<App>,
     Reader(Caller(tenant)): Reader,
@@ -105,7 +133,20 @@ pub(crate) async fn list(
     Ok(Json(Page { items, next: None }))
 }
 
-/// `GET /v1/channels/{id}`: one of them. Another tenant's is told from none in no way.
+/// `GET /v1/channels/{id}`: one of them.
+///
+/// Another tenant's is told from none in no way.
+#[utoipa::path(
+    get,
+    path = "/v1/channels/{id}",
+    operation_id = "get_channel",
+    tag = "channels",
+    params(("id" = String, Path, description = "The channel's id", example = "acme-orders")),
+    responses(
+        (status = 200, description = "The channel", body = ChannelView),
+        (status = 404, description = "`channel-not-found`"),
+    ),
+)]
 pub(crate) async fn one(
     State(app): State<App>,
     Reader(caller): Reader,

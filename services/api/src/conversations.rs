@@ -1,6 +1,5 @@
 //! `/v1/conversations`.
 
-mod cursor;
 mod list;
 mod mark_read;
 mod messages;
@@ -8,18 +7,28 @@ mod view;
 
 use std::time::Duration;
 
-use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
+use axum::extract::{DefaultBodyLimit, Path};
 use axum::response::{IntoResponse, Response};
 use staffetta_domain::ConversationId;
 use staffetta_store::StoreError;
 use tokio::time::timeout;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-pub(crate) use self::list::{list, one};
-pub(crate) use self::mark_read::{BODY_LIMIT, mark_read};
-pub(crate) use self::messages::messages;
+use crate::App;
 use crate::problem::{Kind, Problem};
 use crate::query::InvalidParameter;
+
+/// Its addresses.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    let small = OpenApiRouter::new().routes(routes!(mark_read::mark_read));
+    OpenApiRouter::new()
+        .routes(routes!(list::list))
+        .routes(routes!(list::one))
+        .routes(routes!(messages::messages))
+        .merge(small.layer(DefaultBodyLimit::max(mark_read::BODY_LIMIT)))
+}
 
 /// Longest wait for the database.
 const LIMIT: Duration = Duration::from_secs(9);

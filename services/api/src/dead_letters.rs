@@ -11,13 +11,20 @@ use axum::response::{IntoResponse, Response};
 use staffetta_bus::{DeadError, DeadStream, Letter, LetterId, PublishError};
 use staffetta_domain::TenantId;
 use staffetta_outbox::ReplayError;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
 
-pub(crate) use self::list::list;
-pub(crate) use self::read::read;
-pub(crate) use self::replay::replay;
 use crate::App;
 use crate::problem::{Kind, Problem};
 use crate::query::InvalidParameter;
+
+/// Its addresses.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list::list))
+        .routes(routes!(read::read))
+        .routes(routes!(replay::replay))
+}
 
 /// Why letters could not be shown or replayed.
 #[derive(Debug, thiserror::Error)]

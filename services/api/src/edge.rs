@@ -12,6 +12,7 @@ use staffetta_runtime::telemetry::seconds;
 use tokio::time::{Instant, timeout};
 
 use crate::problem::{Kind, Problem};
+use crate::provider::UPLOAD_TIME;
 
 /// Longest time for a request, from its head to its answer. The steps of every handler have limits of their own that
 /// add up to less: this one only guards against a mistake there.
@@ -57,7 +58,8 @@ pub(crate) async fn guard(State(edge): State<Edge>, request: Request, next: Next
     // Outside text must not become a metric's label: there would be no end to them.
     let route = request.extensions().get::<MatchedPath>().cloned();
     let method = method_label(request.method());
-    let answered = timeout(REQUEST_LIMIT, next.run(request)).await;
+    let limit = limit(route.as_ref().map_or("", MatchedPath::as_str));
+    let answered = timeout(limit, next.run(request)).await;
     let response = answered.unwrap_or_else(|_| NoAnswer::TimedOut.into_response());
     let labels = [
         KeyValue::new(
@@ -69,6 +71,11 @@ pub(crate) async fn guard(State(edge): State<Edge>, request: Request, next: Next
     ];
     edge.duration.record(started.elapsed().as_secs_f64(), &labels);
     response
+}
+
+/// Only files are large enough to take longer.
+fn limit(route: &str) -> Duration {
+    if route == "/v1/media" || route == "/graph/{version}/{id}/media" { UPLOAD_TIME } else { REQUEST_LIMIT }
 }
 
 fn method_label(method: &Method) -> &'static str {

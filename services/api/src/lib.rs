@@ -4,28 +4,37 @@
 //! database.
 
 mod admin;
+mod body;
 mod caller;
+mod callout;
 mod channels;
 mod contacts;
 mod conversations;
+mod cursor;
 mod dead_letters;
+mod docs;
 mod edge;
 mod endpoints;
 mod events;
 mod graph;
+mod limits;
+mod media;
 mod messages;
+mod openapi;
 mod problem;
+mod provider;
 mod query;
+mod templates;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-use anyhow::Context;
-use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use anyhow::{Context, bail};
 use axum::{Router, middleware};
+use serde_json::Value;
 use staffetta_bus::{Bus, EventLog, MasterKey, RegistryView};
 use staffetta_outbox::{Announcer, Replays};
+use staffetta_providers::graph::Graph;
 use staffetta_runtime::Health;
 use staffetta_runtime::config::{ApiConfig, GraphConfig};
 use staffetta_runtime::http::{Limits, serve};
@@ -36,7 +45,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use crate::callout::NatsCallout;
 use crate::edge::Edge;
+use crate::events::Live;
+use crate::limits::Gate;
+use crate::messages::Notes;
+use crate::provider::Turns;
 
 /// The service: it listens from [`bind`](Self::bind) on, and answers while [`run`](Self::run) runs.
 #[derive(Debug)]
@@ -46,6 +60,7 @@ pub struct Api {
     limits: Limits,
     router: Router,
     running: Arc<OnceLock<CancellationToken>>,
+    app: App,
 }
 
 /// What every handler works with.
@@ -57,16 +72,41 @@ struct App {
     replays: Replays,
     announcer: Announcer,
     events: EventLog,
+    live: Live,
+    /// What is not ours to know is asked of the provider, by so many at a time.
+    graph: Graph,
+    turns: Turns,
     settings: Arc<Settings>,
+    /// What everybody may still ask.
+    gate: Arc<Gate>,
+    notes: Arc<Notes>,
     /// Room for bodies, in KiB.
     bodies: Arc<Semaphore>,
+    about: Arc<About>,
+}
+
+/// What the API says of itself.
+#[derive(Debug)]
+struct About {
+    /// To programs.
+    document: Value,
+    /// To people.
+    page: String,
+}
+
+impl About {
+    fn of(document: utoipa::openapi::OpenApi, config: &ApiConfig) -> Self {
+        let document = openapi::finished(document);
+        let here = format!("http://localhost:{}", config.listen.0.port());
+        let page = docs::page(&document, config.public_url.as_deref().unwrap_or(&here));
+        Self { document, page }
+    }
 }
 
 /// What every handler may ask of the configuration.
 #[derive(Debug)]
 struct Settings {
     api: ApiConfig,
-    graph: GraphConfig,
     master: Option<Arc<MasterKey>>,
 }
 
@@ -94,12 +134,33 @@ impl Api {
         let replays = Replays::new(bus.clone(), store.clone());
         let announcer = Announcer::new(bus.clone(), registry.clone(), store.clone());
         let events = EventLog::new(bus.clone());
-        let settings = Arc::new(Settings { api: config.clone(), graph: graph.clone(), master });
-        let app = App { bus, registry, store, replays, announcer, events, settings, bodies };
+        let provider = Graph::new(&graph.base_url, &graph.version).context("the client for the provider")?;
+        let settings = Arc::new(Settings { api: config.clone(), master });
+        let (routes, document) = routes().split_for_parts();
+        let about = Arc::new(About::of(document, config));
+        let gate = Arc::new(Gate::new(config.requests_per_second));
+        let (live, notes) = (Live::default(), Arc::default());
+        let app = App {
+            bus,
+            registry,
+            store,
+            replays,
+            announcer,
+            events,
+            live,
+            graph: provider,
+            turns: Turns::default(),
+            settings,
+            gate,
+            notes,
+            bodies,
+            about,
+        };
+        let router = router(routes, app.clone());
         let running: Arc<OnceLock<CancellationToken>> = Arc::default();
         let probe = Arc::clone(&running);
         health.add("api", move || probe.get().is_some_and(|stop| !stop.is_cancelled()));
-        Ok(Self { listener, address, limits, router: router(app), running })
+        Ok(Self { listener, address, limits, router, running, app })
     }
 
     /// Where it listens: the port that was given, where the configuration says 0.
@@ -115,36 +176,41 @@ impl Api {
         info!(address = %self.address, "the API is served");
         // Once it is told to stop, nobody new should be sent here.
         let _ = self.running.set(stop.clone());
-        serve(self.listener, self.router, self.limits, stop).await
+        let App { live, events, notes, store, .. } = &self.app;
+        let live = live.run(events, stop.clone());
+        let serving = async { tokio::join!(serve(self.listener, self.router, self.limits, stop), live).0 };
+        // Requests that run at the stop still leave notes.
+        tokio::select! {
+            served = serving => served,
+            () = notes.work(store) => bail!("commands can't be noted any more"),
+        }
     }
 }
 
-fn router(app: App) -> Router {
-    let (documented, _document) = OpenApiRouter::new()
-        .merge(admin::routes())
+/// Every address that is served.
+fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(messages::routes())
+        .merge(conversations::routes())
         .merge(contacts::routes())
-        .merge(endpoints::routes())
+        .merge(channels::routes())
         .merge(events::routes())
+        .merge(endpoints::routes())
+        .merge(dead_letters::routes())
+        .merge(media::routes())
+        .merge(templates::routes())
         .merge(graph::routes())
-        .split_for_parts();
-    Router::new()
-        .merge(documented)
-        .route("/v1/messages", post(messages::send).layer(DefaultBodyLimit::max(messages::BODY_LIMIT)))
-        .route("/v1/messages/{id}", get(messages::read).delete(messages::cancel))
-        .route("/v1/channels", get(channels::list))
-        .route("/v1/channels/{id}", get(channels::one))
-        .route("/v1/conversations", get(conversations::list))
-        .route("/v1/conversations/{id}", get(conversations::one))
-        .route("/v1/conversations/{id}/messages", get(conversations::messages))
-        .route(
-            "/v1/conversations/{id}/read",
-            post(conversations::mark_read).layer(DefaultBodyLimit::max(conversations::BODY_LIMIT)),
-        )
-        .route("/v1/dead-letters", get(dead_letters::list))
-        .route("/v1/dead-letters/{id}", get(dead_letters::read))
-        .route("/v1/dead-letters/{id}/replay", post(dead_letters::replay))
+        .merge(admin::routes())
+        .merge(openapi::routes())
+        .merge(docs::routes())
+}
+
+fn router(routes: Router<App>, app: App) -> Router {
+    routes
         .fallback(edge::no_route)
         .method_not_allowed_fallback(edge::no_method)
+        .layer(middleware::from_fn_with_state(app.clone(), limits::guard))
         .layer(middleware::from_fn_with_state(Edge::default(), edge::guard))
+        .layer(middleware::from_fn(graph::speak))
         .with_state(app)
 }

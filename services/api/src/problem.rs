@@ -24,8 +24,8 @@ macro_rules! kinds {
         impl Kind {
             $(pub(crate) const $name: Self = Self { status: StatusCode::$status, slug: $slug, title: $title };)*
 
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$name),*];
+            /// All kinds.
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
         }
     };
 }
@@ -39,6 +39,7 @@ kinds! {
     NO_MESSAGE = NOT_FOUND, "message-not-found", "There is no such message";
     NO_CONVERSATION = NOT_FOUND, "conversation-not-found", "There is no such conversation";
     INVALID_PARAMETER = BAD_REQUEST, "invalid-parameter", "The request can't be understood as it is";
+    NO_MEDIA = NOT_FOUND, "media-not-found", "There is no such file";
     NO_LETTER = NOT_FOUND, "dead-letter-not-found", "There is no such dead letter";
     NOT_REPLAYABLE = CONFLICT, "not-replayable", "The dead letter can't be replayed";
     TOO_LATE = CONFLICT, "too-late", "The message can't be taken back any more";
@@ -46,13 +47,36 @@ kinds! {
     SLOW_BODY = REQUEST_TIMEOUT, "slow-body", "The body did not arrive in time";
     TOO_LARGE = PAYLOAD_TOO_LARGE, "too-large", "The message is too large";
     INVALID_MESSAGE = UNPROCESSABLE_ENTITY, "invalid-message", "The message can't be sent as it is";
+    RATE_LIMITED = TOO_MANY_REQUESTS, "rate-limited", "There are too many requests at a time";
+    SWITCHED_OFF = UNPROCESSABLE_ENTITY, "recipient-switched-off", "The recipient's switch is off";
+    NO_CONTACT = NOT_FOUND, "contact-not-found", "There is no such contact";
     QUEUE_FULL = TOO_MANY_REQUESTS, "queue-full", "The channel's lane is full";
+    PROVIDER_REFUSES = UNPROCESSABLE_ENTITY, "provider-refuses", "WhatsApp refuses this";
+    PROVIDER_AWAY = SERVICE_UNAVAILABLE, "provider-unavailable", "WhatsApp can't be asked right now";
     UNAVAILABLE = SERVICE_UNAVAILABLE, "unavailable", "Staffetta can't do this right now";
     IN_DOUBT = SERVICE_UNAVAILABLE, "in-doubt", "The message may have been taken, or not";
+    EVENTS_GONE = GONE, "events-gone", "Events that should follow are kept no more";
+    TOO_MANY_STREAMS = TOO_MANY_REQUESTS, "too-many-streams", "Too many streams of events are open";
+    NO_ENDPOINT = NOT_FOUND, "endpoint-not-found", "There is no such endpoint";
+    NOT_DELIVERED = CONFLICT, "endpoint-not-delivered", "Nothing is delivered to this endpoint";
+    NOTHING_TO_REPLAY = CONFLICT, "nothing-to-replay", "No events were stored in this time";
+    TOO_MANY_REPLAYS = TOO_MANY_REQUESTS, "too-many-replays", "Too many replays have not ended";
+    NO_ENTRY = NOT_FOUND, "entry-not-found", "The registry has no such entry";
+    INVALID_ENTRY = UNPROCESSABLE_ENTITY, "invalid-entry", "The entry can't be stored as it is";
+    IN_USE = CONFLICT, "in-use", "Other entries need this one";
+    CHANGED = PRECONDITION_FAILED, "changed-meanwhile", "The entry is not as the request expects";
+    NO_PRECONDITION = PRECONDITION_REQUIRED, "precondition-required", "The request must say which state it is meant for";
+    NO_KEY = NOT_FOUND, "key-not-found", "There is no such API key";
+    NO_HOLD = NOT_FOUND, "hold-not-found", "There is no such hold";
     INTERNAL = INTERNAL_SERVER_ERROR, "internal", "Something is wrong in Staffetta";
 }
 
 impl Kind {
+    /// Its `type`.
+    pub(crate) fn address(self) -> String {
+        format!("/problems/{}", self.slug)
+    }
+
     /// What a failure of the database means for whoever asked.
     pub(crate) fn of_store(error: &StoreError) -> Self {
         match error {
@@ -130,10 +154,18 @@ struct Document<'a> {
     state: Option<&'a str>,
 }
 
+/// What a problem said, left in its answer's extensions for whoever says it in other words.
+#[derive(Clone, Debug)]
+pub(crate) struct Told {
+    pub(crate) slug: &'static str,
+    pub(crate) detail: String,
+    pub(crate) field: Option<String>,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let document = Document {
-            r#type: format!("/problems/{}", self.kind.slug),
+            r#type: self.kind.address(),
             title: self.kind.title,
             status: self.kind.status.as_u16(),
             detail: &self.detail,
@@ -150,6 +182,8 @@ impl IntoResponse for Problem {
         if let Some(challenge) = self.authenticate {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
+        let Self { kind, detail, field, .. } = self;
+        response.extensions_mut().insert(Told { slug: kind.slug, detail, field });
         response
     }
 }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use axum::extract::Query;
 use axum::extract::rejection::QueryRejection;
+use jiff::Timestamp;
 use staffetta_domain::InvalidId;
 
 /// A parameter that isn't as it must be.
@@ -25,6 +26,12 @@ pub(crate) type RawParameters = Result<Query<Vec<(String, String)>>, QueryReject
 
 /// The parameters that nobody has taken yet.
 pub(crate) struct Parameters(Vec<(String, String)>);
+
+/// Longest part of a name that is looked for, in characters.
+const LONGEST_NAME: usize = 100;
+
+/// Most digits of a phone number.
+const MOST_DIGITS: usize = 15;
 
 /// Longest name of a parameter that is told back.
 const NAME_LIMIT: usize = 40;
@@ -63,6 +70,35 @@ impl Parameters {
         self.take(name).map(parse).transpose()
     }
 
+    /// One parameter that is a time.
+    pub(crate) fn moment(&mut self, name: &str) -> Result<Option<Timestamp>, InvalidParameter> {
+        let wrong = |_| InvalidParameter::new(name, "must be a time like 2026-11-21T09:30:00Z");
+        self.take(name).map(|text| text.parse()).transpose().map_err(wrong)
+    }
+
+    /// One parameter that is a part of a name.
+    pub(crate) fn name(&mut self) -> Result<Option<String>, InvalidParameter> {
+        match self.take("name") {
+            Some(name) if !(1..=LONGEST_NAME).contains(&name.chars().count()) => {
+                Err(InvalidParameter::new("name", format!("must be 1 to {LONGEST_NAME} characters")))
+            }
+            name => Ok(name),
+        }
+    }
+
+    /// One parameter that is the beginning of a phone number: its digits. A `+` that was not escaped comes as a space.
+    pub(crate) fn number(&mut self) -> Result<Option<String>, InvalidParameter> {
+        let Some(raw) = self.take("number") else { return Ok(None) };
+        let digits: String = raw.chars().filter(char::is_ascii_digit).collect();
+        let fits = raw.chars().all(|sign| sign.is_ascii_digit() || "+-(). ".contains(sign));
+        if fits && (1..=MOST_DIGITS).contains(&digits.len()) {
+            Ok(Some(digits))
+        } else {
+            let problem = "must be the beginning of a phone number with its country code, 1 to 15 digits";
+            Err(InvalidParameter::new("number", problem))
+        }
+    }
+
     /// How many items a page may have.
     pub(crate) fn limit(&mut self) -> Result<u32, InvalidParameter> {
         let Some(raw) = self.take("limit") else { return Ok(50) };
@@ -79,7 +115,7 @@ mod tests {
 
     fn of(pairs: &[(&str, &str)]) -> Result<Parameters, InvalidParameter> {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Parameters::of(Ok(Query(pairs.collect())), &["limit", "name"])
+        Parameters::of(Ok(Query(pairs.collect())), &["limit", "name", "number", "since"])
     }
 
     #[test]
@@ -90,6 +126,27 @@ mod tests {
         assert_eq!(of(&[("name", "x"), ("name", "y")]).err().unwrap().name, "name");
         assert_eq!(of(&[("nome", "x")]).err().unwrap().name, "nome");
         assert_eq!(of(&[(&"x".repeat(500), "x")]).err().unwrap().name.len(), 40);
+    }
+
+    #[test]
+    fn a_number_comes_in_many_dresses() {
+        let number = |raw: &str| of(&[("number", raw)]).ok().unwrap().number();
+        for raw in ["39348", "+39 348", " 39348", "+39 (3)4-8"] {
+            assert_eq!(number(raw).unwrap().as_deref(), Some("39348"), "{raw}");
+        }
+        for wrong in ["", "+", "x39", "1234567890123456", "３９"] {
+            assert!(number(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_name_and_a_time_are_checked() {
+        let name = |raw: &str| of(&[("name", raw)]).ok().unwrap().name();
+        assert_eq!(name("Perù").unwrap().as_deref(), Some("Perù"));
+        assert!(name("").is_err() && name(&"x".repeat(101)).is_err());
+        let since = |raw: &str| of(&[("since", raw)]).ok().unwrap().moment("since");
+        assert_eq!(since("2026-11-21T10:30:00+01:00"), Ok("2026-11-21T09:30:00Z".parse().ok()));
+        assert_eq!(since("yesterday").unwrap_err().name, "since");
     }
 
     #[test]

@@ -25,7 +25,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use staffetta_bus::{Bus, Ownership, RegistryView, SendQueue};
+use staffetta_bus::{Bus, Group, Ownership, RegistryView, SendQueue};
 use staffetta_outbox::{Announcer, DeadLetters};
 use staffetta_providers::cloud_api::CloudApi;
 use staffetta_runtime::config::{DispatcherConfig, GraphConfig};
@@ -94,7 +94,7 @@ impl Dispatcher {
         let request_timeout = Duration::from_millis(config.request_timeout_ms);
         let provider = CloudApi::new(&graph.base_url, &graph.version, request_timeout)
             .context("setting up the HTTP client")?;
-        let ownership = Ownership::open(&bus, &Uuid::now_v7().to_string()).await?;
+        let ownership = Ownership::open(&bus, Group::Send, &Uuid::now_v7().to_string()).await?;
         let settings = Settings {
             max_tries: config.max_tries,
             doubt_wait: Duration::from_secs(config.doubt_wait_seconds),

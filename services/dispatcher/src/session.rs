@@ -213,7 +213,7 @@ impl Session {
         if self.served.get(&channel).is_some_and(|served| served.epoch == epoch) {
             self.served.remove(&channel);
         }
-        let part = part_of(&channel);
+        let part = part_of(channel.as_str());
         self.rates.remember(channel, &ages, &self.shared.registry.load());
         self.return_if_free(part, returned).await;
         self.look();
@@ -222,7 +222,7 @@ impl Session {
     /// Gives a part back once no actor of it sends.
     async fn return_if_free(&mut self, part: u16, returned: &mpsc::Sender<Returned>) {
         let asked = self.parts.get(&part).is_some_and(|held| held.returns_at.is_some());
-        if asked && !self.served.keys().any(|channel| part_of(channel) == part) {
+        if asked && !self.served.keys().any(|channel| part_of(channel.as_str()) == part) {
             self.return_part(part, returned).await;
         }
     }
@@ -240,7 +240,7 @@ impl Session {
             if held.term.lease.lost().is_cancelled() {
                 // Its actors have had their time to say what they leave: without a handover the next owner waits.
                 self.parts.remove(&part);
-                self.served.retain(|channel, _| part_of(channel) != part);
+                self.served.retain(|channel, _| part_of(channel.as_str()) != part);
                 give(returned, Returned { part, handover: None }).await;
             } else {
                 // From here on nothing is written any more, and every actor says what it leaves.
@@ -253,7 +253,7 @@ impl Session {
     async fn return_part(&mut self, part: u16, returned: &mpsc::Sender<Returned>) {
         let Some(held) = self.parts.remove(&part) else { return };
         held.term.lease.end();
-        let handover = Handover::write(self.rates.ages_of(|channel| part_of(channel) == part));
+        let handover = Handover::write(self.rates.ages_of(|channel| part_of(channel.as_str()) == part));
         give(returned, Returned { part, handover: Some(handover) }).await;
     }
 
@@ -266,7 +266,7 @@ impl Session {
             }
             return;
         }
-        let Some(part) = self.parts.get(&part_of(&lane.channel)) else { return };
+        let Some(part) = self.parts.get(&part_of(lane.channel.as_str())) else { return };
         if part.term.over.is_cancelled() || !part.term.lease.is_valid() {
             return;
         }
@@ -334,7 +334,7 @@ impl Session {
         let mut orphans: HashMap<u16, Vec<SendSubject>> = HashMap::new();
         let (now, known) = (boot_time(), std::mem::take(&mut self.orphaned));
         for LaneBacklog { subject: lane, .. } in backlog {
-            let part = part_of(&lane.channel);
+            let part = part_of(lane.channel.as_str());
             if !self.parts.contains_key(&part) {
                 continue;
             }

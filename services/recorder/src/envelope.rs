@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{Read, Write};
+use std::sync::Arc;
 
 use async_nats::jetstream::Message;
 use bytes::Bytes;
@@ -10,13 +11,13 @@ use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use prost::Message as _;
-use staffetta_bus::{DeadLetter, Encoding, Registry, replay_of};
+use staffetta_bus::{Channel, DeadLetter, Encoding, Registry, replay_of};
 use staffetta_domain::{EventId, Leaf};
 use staffetta_proto::json::from_timestamp;
 use staffetta_proto::v1::{BodyEncoding, Provider, RawWebhook, WebhookEnvelope};
 use staffetta_providers::webhook::{Found, LeafKind, Part, parse};
 
-use crate::routing::owners;
+use crate::routing::{hears, owners};
 
 /// Largest body that Meta sends, and that ingress takes.
 const MAX_BODY: u64 = 3 << 20;
@@ -157,6 +158,16 @@ impl Contents {
                 found.kind().as_str()
             );
             return self.letters.push(letter("unrouted", detail, carrier, found.webhook()));
+        }
+        let heard = |channel: &Arc<Channel>| hears(registry, &carrier.source, channel);
+        let owners: Vec<_> = owners.into_iter().filter(heard).collect();
+        if owners.is_empty() {
+            let detail = format!(
+                "webhook {}: its app belongs to a tenant that does not own the number or account of this {} leaf",
+                carrier.webhook,
+                found.kind().as_str()
+            );
+            return self.letters.push(letter("foreign_app", detail, carrier, found.webhook()));
         }
         for channel in owners {
             self.leaves.push(found.leaf(&channel.tenant.id, &channel.id));

@@ -11,6 +11,7 @@ mod fitness;
 mod hands;
 mod intake;
 mod metrics;
+mod numbers;
 mod prune;
 mod receipts;
 mod record;
@@ -33,6 +34,7 @@ use crate::fitness::Fitness;
 use crate::hands::Hands;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
+use crate::numbers::Numbers;
 use crate::prune::Pruning;
 use crate::record::Recording;
 use crate::tell::Telling;
@@ -50,6 +52,7 @@ pub struct Recorder {
     telling: Telling,
     announcer: Announcer,
     pruning: Pruning,
+    numbers: Numbers,
     hands: Hands,
 }
 
@@ -91,6 +94,11 @@ impl Recorder {
         let interval = Duration::from_secs(config.prune_interval_seconds);
         Ok(Self {
             pruning: Pruning::new(store.clone(), registry.clone(), interval),
+            numbers: Numbers {
+                store: store.clone(),
+                registry: registry.clone(),
+                announcer: announcer.clone(),
+            },
             intake: Intake {
                 bus: bus.clone(),
                 registry,
@@ -116,7 +124,7 @@ impl Recorder {
 
     /// Records until `stop`, then finishes what it has taken. What can't be finished, because NATS or the database is
     /// away, goes back to WEBHOOKS. Also sweeps up events that were recorded and never announced,
-    /// whoever did so, and deletes what tenants no longer keep.
+    /// whoever did so, deletes what tenants no longer keep, and tells when a number changes hands.
     ///
     /// # Errors
     /// If one of its parts panics. Whatever fails otherwise is tried again.
@@ -128,7 +136,8 @@ impl Recorder {
         parts.spawn(self.recording.run(groups, done, stop.clone()));
         parts.spawn(self.telling.run(recorded, stop.clone()));
         parts.spawn(self.announcer.sweep(stop.clone()));
-        parts.spawn(self.pruning.run(stop));
+        parts.spawn(self.pruning.run(stop.clone()));
+        parts.spawn(self.numbers.run(stop));
         let all = async {
             while let Some(ended) = parts.join_next().await {
                 ended.context("a part of the recorder died")?;

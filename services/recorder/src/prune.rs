@@ -74,17 +74,21 @@ impl Pruning {
             }
         }
         if !all.is_empty() {
-            let Pruned { events, messages, commands, conversations } = all;
-            info!(tenant = %tenant.id, events, messages, commands, conversations, "pruned");
+            let Pruned { events, messages, commands, conversations, attempts } = all;
+            info!(tenant = %tenant.id, events, messages, commands, conversations, attempts, "pruned");
         }
         Ok(())
     }
 
     fn count(&self, pruned: &Pruned) {
-        let Pruned { events, messages, commands, conversations } = *pruned;
-        for (kind, rows) in
-            [("event", events), ("message", messages), ("command", commands), ("conversation", conversations)]
-        {
+        let Pruned { events, messages, commands, conversations, attempts } = *pruned;
+        for (kind, rows) in [
+            ("event", events),
+            ("message", messages),
+            ("command", commands),
+            ("conversation", conversations),
+            ("attempt", attempts),
+        ] {
             self.pruned.add(rows, &[KeyValue::new("kind", kind)]);
         }
     }

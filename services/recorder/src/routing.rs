@@ -6,6 +6,14 @@ use std::sync::Arc;
 use staffetta_bus::{Channel, Registry};
 use staffetta_providers::webhook::Address;
 
+/// Whether webhooks that this app signed are heard for that channel. A tenant's own app speaks for its tenant's channels
+/// alone: whoever holds its secret could tell anything of anybody otherwise. An app that is not registered any more was
+/// known to ingress a moment ago.
+pub(crate) fn hears(registry: &Registry, app: &str, channel: &Channel) -> bool {
+    let app = app.parse().ok().and_then(|app| registry.app(&app));
+    app.and_then(|app| app.tenant.as_ref()).is_none_or(|tenant| *tenant == channel.tenant.id)
+}
+
 /// The channels that a leaf is told on. The id of a number decides alone: a number that nobody owns is nobody's, even
 /// where its account is known. A leaf of an account is told to each tenant that has a channel there, on the first of
 /// its channels by id. An entry whose id is nobody's account may name the account inside.

@@ -14,6 +14,9 @@ pub(crate) enum Purpose {
     Stream = 4,
     Template = 5,
     Notice = 6,
+    Media = 7,
+    Content = 8,
+    UserId = 9,
 }
 
 /// The generator for the `counter`th thing of one number. It depends on nothing else, so concurrent numbers

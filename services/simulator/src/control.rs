@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{Path, Query, State};
-use axum::http::StatusCode;
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use serde::Deserialize;
@@ -14,6 +15,7 @@ use serde_json::{Map, Value, json};
 
 use crate::faults::{Fault, MAX_FAULTS};
 use crate::inbound::{InboundError, InboundMessage, InboundRate};
+use crate::media::LARGEST_FILE;
 use crate::options::{Behaviour, InvalidOption, SimChannel};
 use crate::report::{Detail, Report};
 use crate::templates::Template;
@@ -93,6 +95,7 @@ pub(crate) fn routes() -> Router<Arc<World>> {
         .route("/_sim/faults", get(get_faults).post(post_fault).delete(delete_faults))
         .route("/_sim/inbound", post(post_inbound))
         .route("/_sim/inbound/{number}", put(put_inbound_rate))
+        .route("/_sim/media/{number}", post(post_media).layer(DefaultBodyLimit::max(LARGEST_FILE)))
         .route("/_sim/webhook/{number}", post(post_webhook))
         .route("/_sim/report", get(get_report).delete(delete_report))
 }
@@ -270,6 +273,18 @@ async fn put_inbound_rate(
     let rate: InboundRate = read(&body)?;
     world.set_stream(&number, rate)?;
     done()
+}
+
+/// Keeps the body as a file that a user will send.
+async fn post_media(
+    State(world): State<Arc<World>>,
+    Path(number): Path<String>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Answer {
+    let mime = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let id = world.put_media(&number, mime.unwrap_or("application/octet-stream").to_owned(), body)?;
+    Ok(axum::Json(json!({ "id": id })))
 }
 
 /// Posts the body as it came to the number's webhook, signed.

@@ -191,6 +191,7 @@ fn words(code: u32) -> (&'static str, &'static str) {
              period of time.",
         ),
         131_057 => ("Account in maintenance mode", "Business Account is in maintenance mode."),
+        131_059 => ("Invalid paging cursor", "The paging cursor is not valid: start again without one."),
         131_062 => ("Recipient not supported", "A business-scoped user id can't receive this message."),
         131_215 => ("Groups not available", "The phone number is not eligible for groups."),
         132_000 => ("Number of parameters does not match the expected number of params", "Count mismatch."),
@@ -200,9 +201,14 @@ fn words(code: u32) -> (&'static str, &'static str) {
         132_012 => ("Template parameter format mismatch", "Parameter format does not match format."),
         132_015 => ("Template is paused", "Template is paused due to low quality."),
         132_016 => ("Template is disabled", "Template was paused too often and is now disabled."),
+        133_005 => ("Two step verification PIN mismatch", "Two-step verification PIN incorrect."),
         133_010 => {
             ("Phone number not registered", "Phone number not registered on the WhatsApp Business Platform.")
         }
+        133_016 => (
+            "Account register deregister rate limit exceeded",
+            "Registration or deregistration failed because there were too many attempts for this phone number.",
+        ),
         135_000 => ("Generic user error", "Message failed because of an unknown error with your parameters."),
         137_000 => ("Identity hash mismatch", "The recipient's identity does not match the given hash."),
         _ => ("Simulated error", "The simulator was told to answer with this code."),

@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::chance::{Direction, Purpose, generator, happens, wamid};
 use crate::limits::SECOND_US;
+use crate::media::complete;
+use crate::options::UserIds;
+use crate::users::user_id;
 use crate::validate::{is_user_id, phone};
 use crate::webhooks::{Contact, Item, Profile};
 use crate::world::{Channel, State, World, unix_ms};
@@ -32,7 +35,8 @@ pub struct InboundMessage {
     /// A text message with this text.
     #[serde(default)]
     pub text: Option<String>,
-    /// Any message object: `type` and what goes with it. `from`, `id` and `timestamp` are added if missing.
+    /// Any message object: `type` and what goes with it. `from`, `id` and `timestamp` are added if missing, and
+    /// a file for a media object that names none.
     #[serde(default)]
     pub message: Option<Map<String, Value>>,
 }
@@ -129,7 +133,7 @@ impl World {
     /// to the webhook. Gives back its wamid.
     pub(crate) fn inbound(&self, message: InboundMessage) -> Result<String, InboundError> {
         let mut state = self.state();
-        let State { channels, behaviour, users, log_room, .. } = &mut *state;
+        let State { channels, behaviour, users, shelf, log_room, .. } = &mut *state;
         let channel =
             channels.get_mut(message.phone_number_id.as_str()).ok_or(InboundError::UnknownNumber)?;
         let behaviour = channel.behaviour.as_ref().unwrap_or(behaviour).clone();
@@ -152,17 +156,27 @@ impl World {
         let id = wamid(&mut rng, user.id(), Direction::Inbound);
         let from = if matches!(user, User::Phone(_)) { "from" } else { "from_user_id" };
         object.entry(from).or_insert_with(|| json!(user.id()));
+        let shown = match (behaviour.user_ids, &user) {
+            (UserIds::Shown, User::Phone(phone)) => Some(user_id(self.seed, &channel.config.waba_id, phone)),
+            _ => None,
+        };
+        if let Some(id) = &shown {
+            object.entry("from_user_id").or_insert_with(|| json!(id));
+        }
         object.entry("id").or_insert_with(|| json!(id));
         object.entry("timestamp").or_insert_with(|| json!((unix_ms() / 1000).to_string()));
         let id = object.get("id").and_then(Value::as_str).map_or(id, str::to_owned);
+        let at = self.now();
+        complete(self.seed, channel, shelf, &mut object, (at, behaviour.media.received_ms));
         let raw = serde_json::value::to_raw_value(&object).map_err(|_| InboundError::BadMessage)?;
 
-        let at = self.now();
+        channel.received.add(&id);
         channel.throughput.record(at);
         channel.windows.open(user.id(), at, behaviour.windows);
         channel.unblock(user.id(), users);
         channel.ledger.inbound(at, log_room);
-        let contact = user.contact(message.name);
+        let mut contact = user.contact(message.name);
+        contact.user_id = contact.user_id.or(shown);
         let duplicate = happens(&mut rng, behaviour.duplicate);
         if let Some(update) = channel.update(&behaviour, Item::Message(contact.into(), Arc::from(raw))) {
             channel.ledger.webhooks.lost += self.tell(update, Duration::ZERO, duplicate);
@@ -264,7 +278,7 @@ impl User {
 
     fn contact(self, name: Option<String>) -> Contact {
         let tail: String = self.id().chars().rev().take(4).collect::<Vec<_>>().into_iter().rev().collect();
-        let profile = Profile { name: name.unwrap_or_else(|| format!("User {tail}")) };
+        let profile = Profile { name: Some(name.unwrap_or_else(|| format!("User {tail}"))) };
         match self {
             Self::Phone(phone) => Contact { profile, wa_id: Some(phone), user_id: None },
             Self::Scoped(id) => Contact { profile, wa_id: None, user_id: Some(id) },

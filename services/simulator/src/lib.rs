@@ -18,6 +18,10 @@ mod chance;
 mod faults;
 mod graph_error;
 mod limits;
+mod media;
+mod profile;
+mod received;
+mod registration;
 mod rules;
 mod statuses;
 mod templates;
@@ -45,10 +49,12 @@ pub use control::ControlError;
 pub use faults::{Fault, FaultKind};
 pub use inbound::{InboundError, InboundMessage, InboundRate, Spread};
 pub use options::{
-    Behaviour, DEFAULT_RATE, Delays, InvalidOption, Options, PairLimit, Signing, SimChannel, StatusKind,
-    WebhookRetry, WebhookTarget, WindowMode, WindowState, Windows,
+    Behaviour, DEFAULT_RATE, Delays, InvalidOption, MediaLife, Options, PairLimit, Signing, SimChannel,
+    StatusKind, UserIds, WebhookRetry, WebhookTarget, WindowMode, WindowState, Windows,
 };
-pub use report::{ChannelReport, Detail, RefusalSeen, Report, SendSeen, WebhookCounts, WorstSecond};
+pub use report::{
+    ChannelReport, Detail, MediaCounts, RefusalSeen, Report, SendSeen, WebhookCounts, WorstSecond,
+};
 pub use templates::{Template, TemplateCategory, TemplateStatus};
 pub use throughput::{ThroughputLevel, Upgrade};
 pub use usage::{BusinessUsage, Usage};
@@ -205,6 +211,17 @@ impl Simulator {
     /// webhook, and a message that is not one.
     pub fn inbound(&self, message: InboundMessage) -> Result<String, InboundError> {
         self.world.inbound(message)
+    }
+
+    /// Keeps a file that a user will send to this number, and gives back the id for the message. Fails on an
+    /// unknown number.
+    pub fn put_media(
+        &self,
+        phone_number_id: &str,
+        mime_type: &str,
+        bytes: impl Into<bytes::Bytes>,
+    ) -> Result<String, ControlError> {
+        self.world.put_media(phone_number_id, mime_type.to_owned(), bytes.into())
     }
 
     /// Sets a steady stream of users' messages to a number; a rate of 0 ends it.

@@ -129,6 +129,10 @@ pub struct Behaviour {
     pub pair: Option<PairLimit>,
     /// What happens to a webhook that is not answered with 200.
     pub retry: WebhookRetry,
+    /// How long files and their links live.
+    pub media: MediaLife,
+    /// Whether webhooks name users by business-scoped ids too.
+    pub user_ids: UserIds,
 }
 
 impl Default for Behaviour {
@@ -147,6 +151,8 @@ impl Default for Behaviour {
             windows: Windows::default(),
             pair: Some(PairLimit::default()),
             retry: WebhookRetry::default(),
+            media: MediaLife::default(),
+            user_ids: UserIds::Hidden,
         }
     }
 }
@@ -263,6 +269,16 @@ impl Default for Delays {
     }
 }
 
+/// Whether webhooks name users by business-scoped ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserIds {
+    /// By phone number alone, and statuses carry no contact.
+    Hidden,
+    /// By both, in messages and in statuses, as Meta does since 2026.
+    Shown,
+}
+
 /// The form of the signed JSON.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -346,5 +362,24 @@ pub struct WebhookRetry {
 impl Default for WebhookRetry {
     fn default() -> Self {
         Self { base_ms: 50, cap_ms: 2_000, give_up_ms: 300_000, timeout_ms: 10_000 }
+    }
+}
+
+/// How long files and the links to them live, in milliseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct MediaLife {
+    /// A link that a lookup told.
+    pub url_ms: u64,
+    /// A file that the business uploaded.
+    pub uploaded_ms: u64,
+    /// A file that a user sent.
+    pub received_ms: u64,
+}
+
+impl Default for MediaLife {
+    fn default() -> Self {
+        const DAY_MS: u64 = 24 * 60 * 60 * 1000;
+        Self { url_ms: 5 * 60 * 1000, uploaded_ms: 30 * DAY_MS, received_ms: 7 * DAY_MS }
     }
 }

@@ -41,6 +41,12 @@ pub struct ChannelReport {
     pub faults: BTreeMap<String, u64>,
     /// Messages marked as read.
     pub marked_read: u64,
+    /// Of these, the ones that also showed the user a typing indicator.
+    #[serde(default)]
+    pub typing: u64,
+    /// What was done with files.
+    #[serde(default)]
+    pub media: MediaCounts,
     /// Messages of users.
     pub inbound: u64,
     /// The fullest sliding seconds.
@@ -105,6 +111,19 @@ pub struct WebhookCounts {
     pub lost: u64,
 }
 
+/// What a business did with files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaCounts {
+    /// Files taken.
+    pub uploaded: u64,
+    /// Links given out.
+    pub looked_up: u64,
+    /// Links followed in time.
+    pub downloaded: u64,
+    /// Files deleted.
+    pub deleted: u64,
+}
+
 /// One accepted send.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SendSeen {
@@ -123,6 +142,15 @@ pub struct SendSeen {
     pub text_chars: usize,
     /// Its text, or the start of it.
     pub text: Option<String>,
+    /// The message that it answers.
+    #[serde(default)]
+    pub reply_to: Option<String>,
+    /// Its template's name.
+    #[serde(default)]
+    pub template: Option<String>,
+    /// The id of the first uploaded file in it.
+    #[serde(default)]
+    pub media_id: Option<String>,
 }
 
 impl SendSeen {
@@ -151,6 +179,8 @@ pub(crate) struct Ledger {
     pub(crate) refused: BTreeMap<u32, u64>,
     pub(crate) faults: BTreeMap<&'static str, u64>,
     pub(crate) marked_read: u64,
+    pub(crate) typing: u64,
+    pub(crate) media: MediaCounts,
     pub(crate) inbound: u64,
     pub(crate) webhooks: WebhookCounts,
     duplicates: u64,
@@ -234,6 +264,8 @@ impl Ledger {
             refused: self.refused,
             faults: self.faults.into_iter().map(|(name, count)| (name.to_owned(), count)).collect(),
             marked_read: self.marked_read,
+            typing: self.typing,
+            media: self.media,
             inbound: self.inbound,
             worst_second: WorstSecond {
                 sends: worst_second(&self.sends_at),
@@ -312,6 +344,9 @@ mod tests {
             kind: "text".into(),
             text_chars: 0,
             text: None,
+            reply_to: None,
+            template: None,
+            media_id: None,
         }
     }
 

@@ -9,7 +9,7 @@ use crate::validate::{Recipient, Send};
 use crate::webhooks::Pricing;
 use crate::world::Channel;
 
-/// Decides on a send that arrived at `at`: maintenance, template, user, then the limits.
+/// Decides on a send that arrived at `at`: registration, maintenance, template, user, then the limits.
 ///
 /// What the limits refuse for the pair or the window has used the number's throughput; what is refused for
 /// anything else has not.
@@ -20,6 +20,9 @@ pub(crate) fn admit(
     (templates, users): (&Templates, &Users),
     at: u64,
 ) -> Result<Fate, GraphError> {
+    if !channel.registration.is_registered() {
+        return Err(GraphError::of(133_010));
+    }
     if channel.in_maintenance(at) {
         return Err(GraphError::of(131_057));
     }

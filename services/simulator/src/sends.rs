@@ -10,12 +10,13 @@ use serde_json::{Value, json};
 use crate::chance::{Direction, Purpose, generator, happens, wamid};
 use crate::faults::{FaultKind, Strike};
 use crate::graph_error::GraphError;
-use crate::options::Behaviour;
+use crate::options::{Behaviour, UserIds};
 use crate::report::SendSeen;
 use crate::rules::admit;
 use crate::statuses::{Fate, plan};
+use crate::users::user_id;
 use crate::validate::{Recipient, Request, Send};
-use crate::webhooks::Item;
+use crate::webhooks::{Contact, Item, Profile, Status};
 use crate::world::{Channel, State, World, unix_ms};
 
 /// How a request is answered, and after what wait.
@@ -76,13 +77,17 @@ impl World {
         request: Result<Request, GraphError>,
         at: u64,
     ) -> Verdict {
-        let State { channels, behaviour, faults, templates, users, log_room, .. } = state;
+        let State { channels, behaviour, faults, templates, users, shelf, log_room, .. } = state;
         let Some(channel) = channels.get_mut(number) else {
             return Verdict::now(Answer::Error(GraphError::unknown_object(number)));
         };
         let request = match request {
-            Ok(Request::MarkRead) => {
+            Ok(Request::MarkRead(read)) => {
+                if !channel.received.has(&read.message_id) {
+                    return Verdict::now(Answer::Error(GraphError::invalid("Invalid message_id")));
+                }
                 channel.ledger.marked_read += 1;
+                channel.ledger.typing += u64::from(read.typing);
                 return Verdict::now(Answer::Ok(json!({ "success": true })));
             }
             Ok(Request::Send(send)) => Ok(send),
@@ -93,7 +98,8 @@ impl World {
             Ok(send) if send.to.id() == channel.config.display_phone_number => Err(GraphError::of(131_021)),
             other => other,
         };
-        let send = match send {
+        let files = |send: Send| shelf.check(number, &send.media, at).map(|late| (send, late));
+        let (send, late) = match send.and_then(files) {
             Ok(send) => send,
             Err(error) => {
                 channel.ledger.refuse(error.code, at);
@@ -125,7 +131,7 @@ impl World {
             Err(error) => return refuse(channel, error),
             Ok(fate) => match kind {
                 Some(FaultKind::FailedStatus { code }) => Fate::Fails(GraphError::of(code)),
-                _ => fate,
+                _ => late.map_or(fate, Fate::Fails),
             },
         };
         let wamid = self.accept(channel, &send, &fate, &behaviour, (at, log_room), &mut rng);
@@ -156,15 +162,42 @@ impl World {
             kind: send.kind.clone(),
             text_chars: send.text.as_ref().map_or(0, |text| text.chars().count()),
             text: send.text.as_deref().map(SendSeen::keep_text),
+            reply_to: send.reply_to.clone(),
+            template: send.template.as_ref().map(|template| template.name.clone()),
+            media_id: send.media.first().map(|file| file.id.clone()),
         };
         channel.ledger.accepted(seen, send.message, log_room);
         for (delay, status) in plan(send, &wamid, fate, behaviour, unix_ms(), rng) {
             let duplicate = happens(rng, behaviour.duplicate);
-            if let Some(update) = channel.update(behaviour, Item::Status(status.into())) {
+            let (contact, status) = self.name_user(channel, behaviour, status);
+            if let Some(update) = channel.update(behaviour, Item::Status(contact, status.into())) {
                 channel.ledger.webhooks.lost += self.tell(update, Duration::from_millis(delay), duplicate);
             }
         }
         wamid
+    }
+}
+
+impl World {
+    /// The user of a status where webhooks tell it: in all but `failed`.
+    fn name_user(
+        &self,
+        channel: &Channel,
+        behaviour: &Behaviour,
+        mut status: Status,
+    ) -> (Option<Arc<Contact>>, Status) {
+        if behaviour.user_ids == UserIds::Hidden || !status.errors.is_empty() {
+            return (None, status);
+        }
+        if let Some(phone) = &status.recipient_id {
+            status.recipient_user_id = Some(user_id(self.seed, &channel.config.waba_id, phone));
+        }
+        let contact = Contact {
+            profile: Profile::default(),
+            wa_id: status.recipient_id.clone(),
+            user_id: status.recipient_user_id.clone(),
+        };
+        (Some(contact.into()), status)
     }
 }
 
@@ -179,6 +212,19 @@ impl State {
             }
             _ => Err(GraphError::of(190)),
         }
+    }
+
+    /// Whether the token is that of one of the account's numbers; as strict as for a number.
+    pub(crate) fn authorise_account(&self, waba_id: &str, token: Option<&str>) -> Result<(), GraphError> {
+        let token = token.ok_or_else(|| GraphError::of(190))?;
+        let mut known = false;
+        for channel in self.channels.values().filter(|channel| channel.config.access_token == token) {
+            if channel.config.waba_id == waba_id {
+                return Ok(());
+            }
+            known = true;
+        }
+        Err(if known { GraphError::unknown_object(waba_id) } else { GraphError::of(190) })
     }
 
     /// Fails while the call limits of the app or of the number's account are used up.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::chance::{Purpose, generator};
 use crate::control::ControlError;
@@ -28,11 +28,18 @@ pub struct Template {
     pub category: TemplateCategory,
     /// The only language it exists in; in any language when missing.
     pub language: Option<String>,
+    /// Its parts, as a list shows them; a short body when missing.
+    pub components: Option<Vec<Value>>,
 }
 
 impl Default for Template {
     fn default() -> Self {
-        Self { status: TemplateStatus::Approved, category: TemplateCategory::Utility, language: None }
+        Self {
+            status: TemplateStatus::Approved,
+            category: TemplateCategory::Utility,
+            language: None,
+            components: None,
+        }
     }
 }
 
@@ -100,6 +107,16 @@ impl Templates {
         }
     }
 
+    /// Those that an account has, by name, with all that is known of them.
+    pub(crate) fn list(&self, seed: u64, waba_id: &str) -> Vec<(String, Map<String, Value>)> {
+        let known = self.known.iter().filter(|(_, known)| known.template.status != TemplateStatus::Missing);
+        let mut list: Vec<_> = known
+            .map(|(name, Known { template, .. })| (name.to_string(), template.describe(name, seed, waba_id)))
+            .collect();
+        list.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        list
+    }
+
     /// Gives back what webhooks tell of the change, without the template's id; nothing when its status is
     /// what it was. Fails when there are too many.
     fn put(&mut self, name: &str, template: Template) -> Result<Option<Value>, ControlError> {
@@ -114,7 +131,7 @@ impl Templates {
         }
         let mut value = json!({
             "message_template_name": name,
-            "message_template_language": template.language.as_deref().unwrap_or("en_US"),
+            "message_template_language": template.shown_language(),
             "message_template_category": template.category.name().to_ascii_uppercase(),
         });
         let (event, reason, other_info) = match status {
@@ -143,6 +160,53 @@ impl Templates {
         }
         Ok(Some(value))
     }
+}
+
+impl Template {
+    /// The language it is told in.
+    fn shown_language(&self) -> &str {
+        self.language.as_deref().unwrap_or("en_US")
+    }
+
+    fn describe(&self, name: &str, seed: u64, waba_id: &str) -> Map<String, Value> {
+        let quality = match self.status {
+            TemplateStatus::Approved => "GREEN",
+            _ => "RED",
+        };
+        let body = || vec![json!({ "type": "BODY", "text": format!("The text of {name}.") })];
+        let told = json!({
+            "id": id(seed, waba_id, name).to_string(),
+            "name": name,
+            "language": self.shown_language(),
+            "status": self.status.name(),
+            "category": self.category.name().to_ascii_uppercase(),
+            "parameter_format": "POSITIONAL",
+            "components": self.components.clone().unwrap_or_else(body),
+            "quality_score": { "score": quality, "date": 1_700_000_000 },
+            "rejected_reason": "NONE",
+        });
+        match told {
+            Value::Object(told) => told,
+            _ => Map::new(),
+        }
+    }
+}
+
+impl TemplateStatus {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Approved => "APPROVED",
+            Self::Paused => "PAUSED",
+            Self::Disabled => "DISABLED",
+            Self::Missing => "DELETED",
+        }
+    }
+}
+
+/// The template's id in this account.
+fn id(seed: u64, waba_id: &str, name: &str) -> u64 {
+    generator(seed, &format!("{waba_id} {name}"), Purpose::Template, 0)
+        .random_range(100_000_000_000_000_u64..1 << 50)
 }
 
 fn missing(asked: &TemplateName) -> GraphError {
@@ -174,8 +238,7 @@ impl World {
         for ((waba_id, _), number) in speakers {
             let Some(channel) = channels.get_mut(&number) else { continue };
             let mut value = change.clone();
-            let mut rng = generator(self.seed, &format!("{waba_id} {name}"), Purpose::Template, 0);
-            value["message_template_id"] = json!(rng.random_range(100_000_000_000_000_u64..1 << 50));
+            value["message_template_id"] = json!(id(self.seed, &waba_id, name));
             self.announce(channel, behaviour, ("message_template_status_update", value), Duration::ZERO);
         }
         Ok(())

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+use crate::chance::{Purpose, generator};
 use crate::control::ControlError;
 use crate::options::Behaviour;
 use crate::validate::{is_user_id, phone};
@@ -29,6 +31,13 @@ pub enum UserState {
     Capped,
     /// Opted out of marketing: marketing templates are refused with 131050.
     OptedOut,
+}
+
+/// The id by which an account knows the user of a phone number.
+pub(crate) fn user_id(seed: u64, waba_id: &str, phone: &str) -> String {
+    let mut rng = generator(seed, &format!("{waba_id} {phone}"), Purpose::UserId, 0);
+    let country = if phone.starts_with("39") { "IT" } else { "US" };
+    format!("{country}.{}", rng.random_range(1_000_000_000_000_000_000_u64..u64::MAX))
 }
 
 /// How users stand; those who are fine are not listed.

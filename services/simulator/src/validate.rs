@@ -19,7 +19,15 @@ pub(crate) enum Request {
     /// Send a message.
     Send(Send),
     /// Mark a message as read.
-    MarkRead,
+    MarkRead(MarkRead),
+}
+
+/// A user's message to mark as read.
+#[derive(Debug)]
+pub(crate) struct MarkRead {
+    pub(crate) message_id: String,
+    /// Whether the user shall see that an answer is being written.
+    pub(crate) typing: bool,
 }
 
 /// A message that is formally right.
@@ -33,8 +41,20 @@ pub(crate) struct Send {
     /// The template, if it is one.
     pub(crate) template: Option<TemplateName>,
     pub(crate) callback_data: Option<String>,
+    /// The message that it answers.
+    pub(crate) reply_to: Option<String>,
+    /// The uploaded files in it.
+    pub(crate) media: Vec<MediaUse>,
     /// Stands for recipient-independent content: equal for equal messages.
     pub(crate) message: u64,
+}
+
+/// An uploaded file in a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MediaUse {
+    /// What it is sent as.
+    pub(crate) kind: &'static str,
+    pub(crate) id: String,
 }
 
 /// A template in one of its languages.
@@ -89,16 +109,16 @@ fn mark_read(body: &Object) -> Result<Request, GraphError> {
     if body.get("status").is_none_or(|status| status != "read") {
         return Err(GraphError::parameter("Param status must be one of {READ}"));
     }
-    match body.get("message_id").and_then(Value::as_str) {
+    let message_id = match body.get("message_id").and_then(Value::as_str) {
         None => return Err(GraphError::required("message_id")),
-        Some(id) if id.len() > "wamid.".len() && id.starts_with("wamid.") => {}
+        Some(id) if id.len() > "wamid.".len() && id.starts_with("wamid.") => id.to_owned(),
         Some(_) => return Err(GraphError::invalid("Invalid message_id")),
-    }
+    };
     match body.get("typing_indicator") {
         Some(typing) if typing.get("type").is_none_or(|kind| kind != "text") => {
             Err(GraphError::parameter("Param typing_indicator['type'] must be one of {TEXT}"))
         }
-        _ => Ok(Request::MarkRead),
+        typing => Ok(Request::MarkRead(MarkRead { message_id, typing: typing.is_some() })),
     }
 }
 
@@ -117,14 +137,18 @@ fn send(body: &Object) -> Result<Send, GraphError> {
         Some(_) => return Err(GraphError::parameter("Param type must be a string.")),
     };
     let callback_data = optional_text(body, "biz_opaque_callback_data", 512)?.map(str::to_owned);
-    context(body, kind)?;
+    let reply_to = context(body, kind)?;
     content::check(body, kind)?;
+    let mut media = Vec::new();
+    if let Some(message) = body.get(kind) {
+        files(kind, message, &mut media);
+    }
     let message = body.get(kind).map_or(0, |message| hash(&(kind, message.to_string())));
     let text = body.get("text").and_then(|text| text.get("body")).and_then(Value::as_str);
     let text = text.filter(|_| kind == "text").map(str::to_owned);
     let template = body.get("template").filter(|_| kind == "template").and_then(Value::as_object);
     let template = template.and_then(template::name);
-    Ok(Send { to, input, kind: kind.to_owned(), text, template, callback_data, message })
+    Ok(Send { to, input, kind: kind.to_owned(), text, template, callback_data, reply_to, media, message })
 }
 
 fn recipient(body: &Object) -> Result<(Recipient, String), GraphError> {
@@ -164,8 +188,8 @@ pub(crate) fn is_user_id(raw: &str) -> bool {
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
 
-fn context(body: &Object, kind: &str) -> Result<(), GraphError> {
-    let Some(context) = body.get("context") else { return Ok(()) };
+fn context(body: &Object, kind: &str) -> Result<Option<String>, GraphError> {
+    let Some(context) = body.get("context") else { return Ok(None) };
     let id = context.get("message_id").and_then(Value::as_str);
     if id.is_none_or(str::is_empty) {
         return Err(GraphError::required("context['message_id']"));
@@ -173,7 +197,23 @@ fn context(body: &Object, kind: &str) -> Result<(), GraphError> {
     if kind == "reaction" {
         return Err(GraphError::parameter("Param context is not allowed with type reaction."));
     }
-    Ok(())
+    Ok(id.map(str::to_owned))
+}
+
+/// Finds the uploaded files in a part of a checked message that is called `name`.
+fn files(name: &str, part: &Value, found: &mut Vec<MediaUse>) {
+    const KINDS: [&str; 5] = ["image", "video", "audio", "document", "sticker"];
+    match part {
+        Value::Array(parts) => parts.iter().for_each(|part| files(name, part, found)),
+        Value::Object(part) => {
+            let kind = KINDS.into_iter().find(|kind| *kind == name);
+            if let (Some(kind), Some(Value::String(id))) = (kind, part.get("id")) {
+                found.push(MediaUse { kind, id: id.clone() });
+            }
+            part.iter().for_each(|(name, part)| files(name, part, found));
+        }
+        _ => {}
+    }
 }
 
 /// The object of this name, or the complaint that `owner` lacks it.
@@ -186,7 +226,7 @@ fn object<'a>(parent: &'a Object, name: &str, owner: &str) -> Result<&'a Object,
 }
 
 /// The array of this name with `least` to `most` elements.
-fn array<'a>(
+pub(crate) fn array<'a>(
     parent: &'a Object,
     name: &str,
     owner: &str,
@@ -211,7 +251,11 @@ fn text<'a>(parent: &'a Object, name: &str, owner: &str, most: usize) -> Result<
 }
 
 /// The text of this name, if there is one, with at most `most` characters.
-fn optional_text<'a>(parent: &'a Object, name: &str, most: usize) -> Result<Option<&'a str>, GraphError> {
+pub(crate) fn optional_text<'a>(
+    parent: &'a Object,
+    name: &str,
+    most: usize,
+) -> Result<Option<&'a str>, GraphError> {
     match parent.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.len() <= most || text.chars().count() <= most => Ok(Some(text)),
@@ -223,7 +267,7 @@ fn optional_text<'a>(parent: &'a Object, name: &str, most: usize) -> Result<Opti
 }
 
 /// Complains about any key that is not `known`: a misspelt one would be lost in silence.
-fn only(object: &Object, owner: &str, known: &[&str]) -> Result<(), GraphError> {
+pub(crate) fn only(object: &Object, owner: &str, known: &[&str]) -> Result<(), GraphError> {
     match object.keys().find(|key| !known.contains(&key.as_str())) {
         None => Ok(()),
         Some(key) => Err(GraphError::parameter(format!("Unexpected key \"{key}\" on param \"{owner}\"."))),

@@ -30,7 +30,8 @@ pub(crate) struct Source {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Item {
-    Status(Arc<Status>),
+    /// A status, with its user where that is told.
+    Status(Option<Arc<Contact>>, Arc<Status>),
     Message(Arc<Contact>, Arc<RawValue>),
     /// A change that is neither a message nor a status.
     Notice(Arc<Notice>),
@@ -95,9 +96,10 @@ pub(crate) struct Contact {
     pub(crate) user_id: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Profile {
-    pub(crate) name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -167,7 +169,11 @@ impl Update {
     fn put_into<'a>(&'a self, envelope: &mut Envelope<'a>) {
         let source = &*self.source;
         match &self.item {
-            Item::Status(status) => envelope.messages(source).statuses.push(status),
+            Item::Status(contact, status) => {
+                let value = envelope.messages(source);
+                value.contacts.extend(contact.as_deref());
+                value.statuses.push(status);
+            }
             Item::Message(contact, message) => {
                 let value = envelope.messages(source);
                 value.contacts.push(contact);
@@ -247,7 +253,7 @@ mod tests {
         let behaviour = Arc::new(Behaviour::default());
         let update = |item| Update { source: source.clone(), behaviour: behaviour.clone(), item };
         let message = |text: &str| {
-            let contact = Contact { profile: Profile { name: "A".to_owned() }, wa_id: None, user_id: None };
+            let contact = Contact { profile: Profile::default(), wa_id: None, user_id: None };
             let message = serde_json::value::to_raw_value(text).unwrap();
             update(Item::Message(contact.into(), message.into()))
         };

@@ -5,14 +5,19 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use serde_json::{Map, Value};
 use tokio::sync::{Notify, mpsc};
 
 use crate::chance::{Purpose, generator, happens, trace_id};
 use crate::faults::Faults;
 use crate::inbound::Stream;
 use crate::limits::{Pairs, Throughput, UserWindows};
+use crate::media::Shelf;
 use crate::options::{Behaviour, Options, SimChannel, WebhookTarget};
 use crate::postman::Scheduled;
+use crate::profile;
+use crate::received::Received;
+use crate::registration::Registration;
 use crate::report::{Detail, Ledger, Report};
 use crate::templates::Templates;
 use crate::throughput::{ThroughputLevel, Upgrading};
@@ -41,6 +46,7 @@ pub(crate) struct State {
     pub(crate) faults: Faults,
     pub(crate) templates: Templates,
     pub(crate) users: Users,
+    pub(crate) shelf: Shelf,
     /// Missing while nobody speaks of it, which costs a send nothing.
     pub(crate) usage: Option<Usage>,
     pub(crate) refused: BTreeMap<u32, u64>,
@@ -62,8 +68,14 @@ pub(crate) struct Channel {
     pub(crate) throughput: Throughput,
     pub(crate) pairs: Pairs,
     pub(crate) windows: UserWindows,
+    pub(crate) registration: Registration,
+    /// Whether the account's webhooks are on.
+    pub(crate) subscribed: bool,
+    pub(crate) profile: Map<String, Value>,
+    pub(crate) received: Received,
     pub(crate) sends: u64,
     pub(crate) inbound: u64,
+    pub(crate) files: u64,
     notices: u64,
     pub(crate) stream: Option<Stream>,
     pub(crate) ledger: Ledger,
@@ -77,6 +89,7 @@ impl World {
             faults: Faults::default(),
             templates: Templates::default(),
             users: Users::default(),
+            shelf: Shelf::default(),
             usage: None,
             refused: BTreeMap::new(),
             log_room: options.log_capacity,
@@ -140,7 +153,7 @@ impl World {
         &self,
         channel: &mut Channel,
         common: &Arc<Behaviour>,
-        (field, value): (&'static str, serde_json::Value),
+        (field, value): (&'static str, Value),
         delay: Duration,
     ) {
         channel.notices += 1;
@@ -236,8 +249,13 @@ impl State {
             throughput: Throughput::default(),
             pairs: Pairs::default(),
             windows: UserWindows::default(),
+            registration: Registration::default(),
+            subscribed: true,
+            profile: profile::empty(),
+            received: Received::default(),
             sends: 0,
             inbound: 0,
+            files: 0,
             notices: 0,
             stream: None,
             ledger: Ledger::default(),
@@ -265,9 +283,9 @@ impl State {
 }
 
 impl Channel {
-    /// An update of this number, if it has a webhook.
+    /// An update of this number, if it has a webhook and its account is subscribed.
     pub(crate) fn update(&self, behaviour: &Arc<Behaviour>, item: Item) -> Option<Update> {
-        let source = self.source.clone()?;
+        let source = self.source.clone().filter(|_| self.subscribed)?;
         Some(Update { source, behaviour: behaviour.clone(), item })
     }
 }

@@ -3,9 +3,13 @@
 mod apply;
 mod dead;
 mod demo;
+mod export;
+mod get;
 mod hold;
 mod nats_child;
+mod nats_keys;
 mod parts;
+mod rotate;
 mod run;
 mod terminal;
 
@@ -46,10 +50,18 @@ enum Command {
     Simulator,
     /// Write registry files into the registry.
     Apply(apply::Arguments),
+    /// Show what the registry holds.
+    Get(get::Arguments),
+    /// Write the registry as a file that `apply` takes.
+    Export,
+    /// Seal the registry's secrets anew with `master_key`, after it has replaced `previous_master_key`.
+    RotateMasterKey,
     /// List, show and replay what could not be processed.
     Dead(dead::Arguments),
     /// List the channels that have stopped sending, and let them try again.
     Hold(hold::Arguments),
+    /// Print fresh keys for tenants that connect to NATS themselves.
+    NatsKeys,
     /// Bring the database's schema, the streams and the buckets up to date.
     Migrate,
     /// Show a message coming in and two going out, with everything that takes part.
@@ -93,10 +105,14 @@ fn main() -> ExitCode {
 
 async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
     match command {
+        Command::NatsKeys => return nats_keys::run(),
         Command::Demo { once } => return demo::run(once).await,
         Command::Dead(arguments) => return dead::run(arguments, &config).await,
         Command::Hold(arguments) => return hold::run(arguments, &config).await,
         Command::Apply(arguments) => return apply::run(arguments, &config).await,
+        Command::Get(arguments) => return get::run(arguments, &config).await,
+        Command::Export => return export::run(&config).await,
+        Command::RotateMasterKey => return rotate::run(&config).await,
         _ => telemetry::start_logs(),
     }
     match command {
@@ -108,7 +124,14 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Api => run::parts(&config, &[Part::Api]).await?,
         Command::Simulator => run::parts(&config, &[Part::Simulator]).await?,
         Command::Migrate => run::migrate(&config).await?,
-        Command::Apply(_) | Command::Dead(_) | Command::Hold(_) | Command::Demo { .. } => {}
+        Command::Apply(_)
+        | Command::Get(_)
+        | Command::Export
+        | Command::RotateMasterKey
+        | Command::Dead(_)
+        | Command::Hold(_)
+        | Command::NatsKeys
+        | Command::Demo { .. } => {}
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use secrecy::ExposeSecret;
-use staffetta_api::Api;
+use staffetta_api::{Api, NatsCallout};
 use staffetta_bus::{Bus, MasterKey, RegistryView};
 use staffetta_delivery::Delivery;
 use staffetta_dispatcher::Dispatcher;
@@ -81,12 +81,17 @@ pub(crate) async fn start(
                 tasks.push(("delivery", Box::pin(delivery.run(stop))));
             }
             Part::Api => {
+                let (bus, registry) = (bus()?, registry()?);
+                if let Some(callout) = NatsCallout::new(&config.nats.callout, bus.clone(), registry.clone())?
+                {
+                    tasks.push(("callout", Box::pin(callout.run(stop.clone()))));
+                }
                 let api = Api::bind(
                     &config.api,
                     &config.graph,
                     master_key(config),
-                    bus()?,
-                    registry()?,
+                    bus,
+                    registry,
                     store()?,
                     health,
                 )
@@ -129,9 +134,13 @@ pub(crate) async fn connect_store(config: &Config) -> Result<Store, StoreError> 
     Store::connect(config.database_url().expose_secret(), &options).await
 }
 
-/// The key that opens the registry's secrets, if one is configured.
+/// The key that seals and opens the registry's secrets, with the one before it, if they are configured.
 pub(crate) fn master_key(config: &Config) -> Option<Arc<MasterKey>> {
-    config.master_key.as_ref().map(|text| Arc::new(MasterKey::new(text)))
+    let master = MasterKey::new(config.master_key.as_ref()?);
+    Some(Arc::new(match &config.previous_master_key {
+        Some(previous) => master.with_previous(previous),
+        None => master,
+    }))
 }
 
 async fn follow_registry(

@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use anyhow::Context;
-use staffetta_bus::{Bus, Retention};
+use staffetta_bus::{Bus, Credentials, Retention};
 use staffetta_runtime::telemetry::{Telemetry, serve_admin};
 use staffetta_runtime::{Config, Health, Lifecycle, RetryPolicy, Task};
 use tokio::net::TcpListener;
@@ -101,9 +101,11 @@ async fn start(
 pub(crate) async fn connect(config: &Config, name: &str) -> anyhow::Result<Bus> {
     // Without an address it is the server that `staffetta up` starts on this machine.
     let urls = config.nats.url.clone().unwrap_or_else(|| local_nats(config));
+    let credentials = config.nats.user.clone().zip(config.nats.password.clone());
+    let credentials = credentials.map(|(user, password)| Credentials { user, password });
     let mut waits = WAIT_FOR_NATS.waits(u64::from(std::process::id()));
     loop {
-        match Bus::connect(&urls, name).await {
+        match Bus::connect_as(&urls, name, credentials.as_ref()).await {
             Ok(bus) => return Ok(bus),
             Err(error) => match waits.next() {
                 Some(wait) => {

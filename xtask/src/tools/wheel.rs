@@ -72,7 +72,7 @@ impl Wheel {
 }
 
 /// Runs Python with its output on standard error: standard output is for whoever reads ours.
-fn python(arguments: impl FnOnce(&mut Command)) -> anyhow::Result<()> {
+pub(super) fn python(arguments: impl FnOnce(&mut Command)) -> anyhow::Result<()> {
     let mut command = Command::new("python3");
     arguments(&mut command);
     let status = run(command.stdin(Stdio::null()).stdout(std::io::stderr()))?;

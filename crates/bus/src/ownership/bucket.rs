@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
+use super::Group;
 use super::view::{Vacancy, View};
 use crate::Bus;
 use crate::lease::boot_time;
@@ -20,7 +21,7 @@ const LISTING: Duration = Duration::from_secs(2);
 /// LEASES made this much later than SEND was made anew: somebody may own parts that it says nothing of.
 const MADE_TOGETHER: Duration = Duration::from_secs(2);
 /// Nobody was here before if the first write of a member has a number below this.
-const FIRST_WRITES: u64 = 64;
+const FIRST_WRITES: u64 = 128;
 /// Epochs count from the year 2020, so that they fit for long.
 const EPOCHS_FROM: i128 = 1_577_836_800;
 
@@ -46,6 +47,7 @@ pub(super) struct Extent {
 #[derive(Clone, Debug)]
 pub(super) struct Bucket {
     bus: Bus,
+    group: Group,
     store: kv::Store,
     /// In nanoseconds since 1970.
     made_at: i128,
@@ -60,12 +62,17 @@ pub(super) struct Listing {
 }
 
 impl Bucket {
-    pub(super) async fn open(bus: &Bus) -> Result<Self, StreamError> {
+    pub(super) async fn open(bus: &Bus, group: Group) -> Result<Self, StreamError> {
         let store = bus.bucket(streams::LEASES).await?;
         let made_at = store.stream.cached_info().created.unix_timestamp_nanos();
         let send_made_at = bus.stream_made_at(streams::SEND).await?;
         let made_with_send = made_at.abs_diff(send_made_at) < MADE_TOGETHER.as_nanos();
-        Ok(Self { bus: bus.clone(), store, made_at, made_with_send })
+        Ok(Self { bus: bus.clone(), group, store, made_at, made_with_send })
+    }
+
+    /// Whose parts this is about. The other groups' entries are seen, and mean nothing here.
+    pub(super) fn group(&self) -> Group {
+        self.group
     }
 
     /// The epoch of a taking: grows with the revisions, and from each bucket to the next.

@@ -25,7 +25,8 @@ pub(super) async fn beat(
     leaving: &CancellationToken,
     done: &CancellationToken,
 ) -> Option<u64> {
-    let key = member_key(id);
+    let group = bucket.group();
+    let key = member_key(group, id);
     let mut said = Life::Live;
     let mut pause = TERM / 3;
     loop {
@@ -37,7 +38,7 @@ pub(super) async fn beat(
         }
         let asked_at = boot_time();
         if !tenure.is_valid() {
-            warn!("no heartbeat in time: all parts of SEND are lost");
+            warn!(parts_of = group.name(), "no heartbeat in time: all parts are lost");
             tenure.lose();
             return None;
         }
@@ -55,7 +56,10 @@ pub(super) async fn beat(
             Written::Refused => match bucket.read(&key).await {
                 Ok(Some((json, own))) if Life::read(&json) != Life::Dead => revision = own,
                 Ok(_) => {
-                    warn!("another process declared this one dead: all parts of SEND are lost");
+                    warn!(
+                        parts_of = group.name(),
+                        "another process declared this one dead: all parts are lost"
+                    );
                     tenure.lose();
                     return None;
                 }

@@ -107,7 +107,7 @@ impl<'a> Member<'a> {
             former,
             tenure,
             life: Life::Live,
-            view: View::new(bucket.vacancy(revision), now),
+            view: View::new(bucket.group(), bucket.vacancy(revision), now),
             through: None,
             watch: None,
             phases: BTreeMap::new(),
@@ -145,7 +145,7 @@ impl<'a> Member<'a> {
             }
             tokio::select! {
                 () = self.tenure.lost().cancelled() => {
-                    info!(lost = self.leases.len(), "parts of SEND lost");
+                    info!(parts_of = self.group(), lost = self.leases.len(), "parts lost");
                     return Ended::Lost;
                 }
                 () = stop.cancelled(), if self.life == Life::Live => {
@@ -154,7 +154,7 @@ impl<'a> Member<'a> {
                     overdue.set(sleep(LEAVING));
                 }
                 () = &mut overdue, if self.life == Life::Leaving => {
-                    warn!(parts = self.leases.len(), "parts of SEND were not given back in time");
+                    warn!(parts_of = self.group(), parts = self.leases.len(), "parts were not given back in time");
                     return Ended::Overdue;
                 }
                 entry = next(&mut self.watch) => self.seen(entry),
@@ -170,6 +170,10 @@ impl<'a> Member<'a> {
                 () = sleep(wake) => {}
             }
         }
+    }
+
+    fn group(&self) -> &'static str {
+        self.bucket.group().name()
     }
 
     /// Starts what is to be done now. Gives back how long nothing else is.
@@ -216,7 +220,9 @@ impl<'a> Member<'a> {
                 let handover = record.handover();
                 self.phases.insert(part, Phase::Busy);
                 let taking = async move {
-                    let written = bucket.write(&part_key(part), record.to_json(), revision, ANSWER).await;
+                    let written = bucket
+                        .write(&part_key(bucket.group(), part), record.to_json(), revision, ANSWER)
+                        .await;
                     Done::Taken { part, record, handover, written }
                 };
                 self.work.push(taking.boxed());
@@ -243,7 +249,8 @@ impl<'a> Member<'a> {
                 self.resting.insert(member.clone(), now + ANSWER);
                 let declaring = async move {
                     let dead = Life::Dead.to_json();
-                    let written = bucket.write(&member_key(&member), dead, revision, ANSWER).await;
+                    let written =
+                        bucket.write(&member_key(bucket.group(), &member), dead, revision, ANSWER).await;
                     Done::Declared { member, written }
                 };
                 self.work.push(declaring.boxed());
@@ -251,7 +258,7 @@ impl<'a> Member<'a> {
             Step::Bury { member, revision } => {
                 self.resting.insert(member.clone(), now + CHECK);
                 let burying = async move {
-                    bucket.delete(&member_key(&member), revision).await;
+                    bucket.delete(&member_key(bucket.group(), &member), revision).await;
                     Done::Buried
                 };
                 self.work.push(burying.boxed());
@@ -266,7 +273,8 @@ impl<'a> Member<'a> {
         let record = PartRecord::released(self.id, handover);
         let releasing = async move {
             loop {
-                let written = bucket.write(&part_key(part), record.to_json(), revision, ANSWER).await;
+                let written =
+                    bucket.write(&part_key(bucket.group(), part), record.to_json(), revision, ANSWER).await;
                 if written != Written::Unknown || lost.is_cancelled() {
                     return Done::Released { part, record, written };
                 }
@@ -302,7 +310,7 @@ impl<'a> Member<'a> {
         let now = boot_time();
         match done {
             Done::Taken { part, record, handover, written: Written::As(revision) } => {
-                self.view.apply(&part_key(part), revision, Some(&record.to_json()), now);
+                self.view.apply(&part_key(self.view.group, part), revision, Some(&record.to_json()), now);
                 if self.life == Life::Live {
                     let lease = Lease::new(self.bucket.epoch(revision), self.tenure);
                     self.phases.insert(part, Phase::Held { revision, asked: Asked::Not });
@@ -316,15 +324,20 @@ impl<'a> Member<'a> {
             Done::Taken { part, .. } => self.rest(part, now),
             Done::Released { part, record, written } => {
                 if let Written::As(revision) = written {
-                    self.view.apply(&part_key(part), revision, Some(&record.to_json()), now);
+                    self.view.apply(&part_key(self.view.group, part), revision, Some(&record.to_json()), now);
                     self.phases.remove(&part);
                 } else {
                     self.rest(part, now);
                 }
             }
             Done::Declared { member, written: Written::As(revision) } => {
-                info!("a process that owned parts of SEND is silent: declared dead");
-                self.view.apply(&member_key(&member), revision, Some(&Life::Dead.to_json()), now);
+                info!(parts_of = self.group(), "a process that owned parts is silent: declared dead");
+                self.view.apply(
+                    &member_key(self.view.group, &member),
+                    revision,
+                    Some(&Life::Dead.to_json()),
+                    now,
+                );
             }
             Done::Declared { .. } => self.check_soon(now),
             Done::Buried => {}
@@ -351,7 +364,7 @@ impl<'a> Member<'a> {
     /// Somebody else may have written the part's entry: leave it for a moment.
     fn rest(&mut self, part: u16, now: Duration) {
         self.phases.remove(&part);
-        self.resting.insert(part_key(part), now + AGAIN);
+        self.resting.insert(part_key(self.view.group, part), now + AGAIN);
         self.check_soon(now);
     }
 
@@ -385,7 +398,14 @@ impl<'a> Member<'a> {
         let busy = self.phases.values().any(|phase| *phase == Phase::Busy);
         if !busy && self.tally != Tally::default() {
             let Tally { gained, given_back, lost } = std::mem::take(&mut self.tally);
-            info!(gained, given_back, lost, held = self.leases.len(), "parts of SEND changed hands");
+            info!(
+                parts_of = self.group(),
+                gained,
+                given_back,
+                lost,
+                held = self.leases.len(),
+                "parts changed hands"
+            );
         }
     }
 }

@@ -156,7 +156,7 @@ fn taken_away(view: &View, own: &Own<'_>, part: u16, revision: u64) -> bool {
 }
 
 fn not_held(view: &View, own: &Own<'_>, part: u16, wanted: bool, now: Duration, plan: &mut Plan) {
-    if let Some(until) = own.resting.get(&super::record::part_key(part))
+    if let Some(until) = own.resting.get(&super::record::part_key(view.group, part))
         && !plan.due(*until, now)
     {
         return;

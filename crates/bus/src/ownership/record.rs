@@ -5,9 +5,9 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::PARTS;
+use super::{Group, PARTS};
 
-/// What an entry is about.
+/// What an entry is about. Every group but SEND's has its own name before its keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     /// `member.<id>`: a process's heartbeat.
@@ -17,9 +17,9 @@ pub(super) enum Key {
 }
 
 impl Key {
-    /// `None` for a key that this version does not know.
-    pub(super) fn parse(key: &str) -> Option<Self> {
-        match key.split_once('.')? {
+    /// `None` for a key of another group, or one that this version does not know.
+    pub(super) fn parse(group: Group, key: &str) -> Option<Self> {
+        match key.strip_prefix(group.prefix())?.split_once('.')? {
             ("member", id) => Some(Self::Member(id.into())),
             ("part", number) => number.parse().ok().filter(|number| *number < PARTS).map(Self::Part),
             _ => None,
@@ -27,12 +27,12 @@ impl Key {
     }
 }
 
-pub(super) fn member_key(id: &str) -> String {
-    format!("member.{id}")
+pub(super) fn member_key(group: Group, id: &str) -> String {
+    format!("{}member.{id}", group.prefix())
 }
 
-pub(super) fn part_key(part: u16) -> String {
-    format!("part.{part}")
+pub(super) fn part_key(group: Group, part: u16) -> String {
+    format!("{}part.{part}", group.prefix())
 }
 
 /// How a member fares.
@@ -105,5 +105,23 @@ impl PartRecord {
     /// An entry of another version is of an owner that nobody knows.
     pub(super) fn read(json: &[u8]) -> Self {
         serde_json::from_slice(json).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_groups_do_not_see_each_other() {
+        for group in [Group::Send, Group::Deliver] {
+            assert_eq!(Key::parse(group, &part_key(group, 7)), Some(Key::Part(7)));
+            assert_eq!(Key::parse(group, &member_key(group, "a/0")), Some(Key::Member("a/0".into())));
+        }
+        assert_eq!(part_key(Group::Send, 7), "part.7", "two versions run side by side");
+        for (group, other) in [(Group::Send, Group::Deliver), (Group::Deliver, Group::Send)] {
+            assert_eq!(Key::parse(group, &part_key(other, 7)), None);
+            assert_eq!(Key::parse(group, &member_key(other, "a")), None);
+        }
     }
 }

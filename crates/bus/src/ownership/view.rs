@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::PARTS;
 use super::record::{Key, Life, PartRecord, part_key};
+use super::{Group, PARTS};
 use crate::lease::SILENCE;
 
 /// A value, and since when it stands there unchanged, by this process's own boot-time clock.
@@ -29,6 +29,7 @@ pub(super) enum Vacancy {
 /// The bucket as seen. An older revision never replaces a newer one, however late it comes.
 #[derive(Debug)]
 pub(super) struct View {
+    pub(super) group: Group,
     known: BTreeMap<String, u64>,
     pub(super) members: BTreeMap<String, Seen<Life>>,
     pub(super) parts: BTreeMap<u16, Seen<PartRecord>>,
@@ -42,12 +43,13 @@ pub(super) struct View {
 
 impl View {
     /// Nothing was seen yet.
-    pub(super) fn new(vacancy: Vacancy, now: Duration) -> Self {
+    pub(super) fn new(group: Group, vacancy: Vacancy, now: Duration) -> Self {
         let from = match vacancy {
             Vacancy::New => now,
             Vacancy::Doubtful => now + SILENCE,
         };
         Self {
+            group,
             known: BTreeMap::new(),
             members: BTreeMap::new(),
             parts: BTreeMap::new(),
@@ -72,7 +74,7 @@ impl View {
             Some(_) => drop(self.markers.remove(key)),
             None => drop(self.markers.insert(key.into(), Seen { revision, since: now, value: () })),
         }
-        match (Key::parse(key), value) {
+        match (Key::parse(self.group, key), value) {
             (Some(Key::Member(id)), Some(json)) => {
                 self.members.insert(id, Seen { revision, since: now, value: Life::read(json) });
             }
@@ -104,7 +106,7 @@ impl View {
     pub(super) fn forget(&mut self, key: &str, now: Duration) {
         self.known.remove(key);
         self.markers.remove(key);
-        match Key::parse(key) {
+        match Key::parse(self.group, key) {
             Some(Key::Member(id)) => drop(self.members.remove(&id)),
             Some(Key::Part(part)) => self.vacate(part, now),
             None => {}
@@ -119,7 +121,7 @@ impl View {
 
     /// The revision on which a part without a value can be taken: that of its deletion, or 0.
     pub(super) fn part_revision(&self, part: u16) -> u64 {
-        self.known.get(&part_key(part)).copied().unwrap_or(0)
+        self.known.get(&part_key(self.group, part)).copied().unwrap_or(0)
     }
 
     /// Whether a part that was not given back names this member as its owner.

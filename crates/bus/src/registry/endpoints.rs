@@ -1,12 +1,12 @@
 //! Endpoints: where a tenant wants its events.
 
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use staffetta_domain::{ChannelId, EndpointId, Event, TenantId};
+use staffetta_domain::{ChannelId, EndpointId, Event, EventType, TenantId};
 
 use super::entry::Secrets;
 use super::snapshot::Tenant;
@@ -98,12 +98,13 @@ const CHECK_INTERVAL: std::ops::RangeInclusive<u64> = 100..=3_600_000;
 const DEFAULT_CHECK_INTERVAL: u64 = 1_000;
 
 impl EndpointEntry {
-    /// What is wrong with it, apart from what it refers to; names the key.
-    pub(super) fn problem(&self) -> Option<String> {
-        let foreign = |keys: &[(&str, bool)], kind: &str| {
-            let wrong = keys.iter().find(|(_, there)| *there)?;
-            Some(format!("{} does not belong to an endpoint of kind {kind}", wrong.0))
+    /// What is wrong with it, apart from what it refers to: the key, and a text that names it.
+    pub(super) fn problem(&self) -> Option<(&'static str, String)> {
+        let foreign = |keys: &[(&'static str, bool)], kind: &str| {
+            let (key, _) = keys.iter().find(|(_, there)| *there)?;
+            Some((*key, format!("{key} does not belong to an endpoint of kind {kind}")))
         };
+        let wrong = |key: &'static str, problem: &str| Some((key, format!("{key} {problem}")));
         let webhook = [
             ("url", self.url.is_some()),
             ("format", self.format.is_some()),
@@ -122,9 +123,9 @@ impl EndpointEntry {
                     return Some(problem);
                 }
                 match self.url.as_deref() {
-                    None => return Some("url is missing".into()),
+                    None => return wrong("url", "is missing"),
                     Some(url) if !(url.starts_with("https://") || url.starts_with("http://")) => {
-                        return Some("url must begin with https:// or http://".into());
+                        return wrong("url", "must begin with https:// or http://");
                     }
                     Some(_) => {}
                 }
@@ -139,19 +140,31 @@ impl EndpointEntry {
                     return Some(problem);
                 }
                 match &self.path {
-                    None => return Some("path is missing".into()),
-                    Some(path) if !path.is_absolute() => return Some("path must be absolute".into()),
+                    None => return wrong("path", "is missing"),
+                    Some(path) if !is_plain(path) => {
+                        return wrong("path", "must be absolute, without . and ..");
+                    }
                     Some(_) => {}
                 }
                 let interval = self.check_interval.unwrap_or(DEFAULT_CHECK_INTERVAL);
-                (!CHECK_INTERVAL.contains(&interval)).then(|| {
-                    let (least, most) = (CHECK_INTERVAL.start(), CHECK_INTERVAL.end());
-                    format!("check_interval must be {least} to {most} milliseconds")
-                })
+                let (least, most) = (CHECK_INTERVAL.start(), CHECK_INTERVAL.end());
+                match CHECK_INTERVAL.contains(&interval) {
+                    true => None,
+                    false => wrong("check_interval", &format!("must be {least} to {most} milliseconds")),
+                }
             }
             EndpointKind::Nats => foreign(&webhook, "nats").or_else(|| foreign(&spool, "nats")),
         }
     }
+}
+
+/// Whether it is one way to say where a folder is, and no other leads there.
+fn is_plain(path: &Path) -> bool {
+    // Its components leave `.` out.
+    let plain: PathBuf = path.components().collect();
+    path.is_absolute()
+        && plain.as_os_str().len() == path.as_os_str().to_string_lossy().trim_end_matches('/').len().max(1)
+        && !path.components().any(|part| part == Component::ParentDir)
 }
 
 /// An endpoint, its secrets at hand.
@@ -220,7 +233,7 @@ impl Endpoint {
         tenant: Arc<Tenant>,
         mut resolve: impl FnMut(&str, &Secret) -> Result<SecretString, String>,
     ) -> Self {
-        let mut problem = entry.problem();
+        let mut problem = entry.problem().map(|(_, problem)| problem);
         let mut have = |field: &str, secret: &Secret| match resolve(field, secret) {
             Ok(secret) => Some(secret),
             Err(why) => {
@@ -259,12 +272,17 @@ impl Endpoint {
     pub fn wants(&self, event: &Event) -> bool {
         event.tenant == self.tenant.id
             && (self.channels.is_empty() || self.channels.contains(&event.channel))
-            && (self.types.is_empty() || self.types.iter().any(|wanted| is_of(event.kind.as_str(), wanted)))
+            && self.wants_type(event.kind)
+    }
+
+    /// Whether events of that type are wanted here, if they are of the right channel.
+    pub fn wants_type(&self, kind: EventType) -> bool {
+        self.types.is_empty() || self.types.iter().any(|wanted| is_of(kind.as_str(), wanted))
     }
 }
 
 /// Whether a type's name is, or begins as, a filter says.
-fn is_of(name: &str, wanted: &str) -> bool {
+pub(super) fn is_of(name: &str, wanted: &str) -> bool {
     let short = name.strip_prefix("staffetta.").unwrap_or(name);
     let wanted = wanted.strip_prefix("staffetta.").unwrap_or(wanted);
     match wanted.strip_suffix('*') {
@@ -279,7 +297,7 @@ mod tests {
 
     fn problem(toml: &str) -> Option<String> {
         let entry: EndpointEntry = toml::from_str(&format!("id = \"e\"\ntenant = \"acme\"\n{toml}")).unwrap();
-        entry.problem()
+        entry.problem().map(|(_, problem)| problem)
     }
 
     #[test]
@@ -288,6 +306,7 @@ mod tests {
             "kind = \"webhook\"\nurl = \"https://erp.example/hooks\"\nformat = \"cloudevents\"\nsecret = \"s\"",
             "kind = \"webhook\"\nws_webhook_url = \"https://a.example\"\nformat = \"form\"\nws_webhook_ticket = \"t\"",
             "kind = \"spool\"\ncheck_file_path = \"/spool/acme\"\ncheck_interval = 5000",
+            "kind = \"spool\"\npath = \"/spool/acme/\"",
             "kind = \"nats\"\ntypes = [\"message.*\"]",
         ] {
             assert_eq!(problem(fine), None, "{fine}");
@@ -299,6 +318,9 @@ mod tests {
             ("kind = \"webhook\"\nurl = \"https://a.example\"\nticket = \"t\"", "ticket"),
             ("kind = \"spool\"", "path"),
             ("kind = \"spool\"\npath = \"a\"", "path"),
+            ("kind = \"spool\"\npath = \"/a/../b\"", "path"),
+            ("kind = \"spool\"\npath = \"/a/./b\"", "path"),
+            ("kind = \"spool\"\npath = \"/a//b\"", "path"),
             ("kind = \"spool\"\npath = \"/a\"\ncheck_interval = 1", "check_interval"),
             ("kind = \"nats\"\nurl = \"https://a.example\"", "url"),
         ] {

@@ -1,16 +1,18 @@
 //! Entries as files and the bucket hold them.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::RangeInclusive;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use staffetta_domain::{AppId, ChannelId, TenantId};
 
-use super::RegistryError;
 use super::endpoints::EndpointEntry;
 use super::keys::ApiKeyEntry;
 use crate::codec::Encoding;
-use crate::secret::{MasterKey, Secret, SecretError};
+use crate::secret::Secret;
 
 /// A Meta app.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,8 +33,8 @@ pub struct AppEntry {
 }
 
 /// One secret, or a list of them.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(from = "OneOrMany", into = "Vec<Secret>")]
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(transparent)]
 pub struct Secrets(pub Vec<Secret>);
 
 impl Secrets {
@@ -41,25 +43,48 @@ impl Secrets {
     }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrMany {
-    Many(Vec<Secret>),
-    One(Secret),
-}
+impl<'de> Deserialize<'de> for Secrets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reading;
 
-impl From<OneOrMany> for Secrets {
-    fn from(secrets: OneOrMany) -> Self {
-        match secrets {
-            OneOrMany::Many(many) => Self(many),
-            OneOrMany::One(one) => Self(vec![one]),
+        impl<'de> Visitor<'de> for Reading {
+            type Value = Secrets;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a secret, or a list of secrets")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Secrets, E> {
+                Ok(Secrets(vec![Secret::literal(text)]))
+            }
+
+            fn visit_i64<E: Error>(self, _: i64) -> Result<Secrets, E> {
+                // Serde's own error would show it.
+                Err(E::custom("a secret must be a text, or a table with env or file"))
+            }
+
+            fn visit_u64<E: Error>(self, _: u64) -> Result<Secrets, E> {
+                self.visit_i64(0)
+            }
+
+            fn visit_f64<E: Error>(self, _: f64) -> Result<Secrets, E> {
+                self.visit_i64(0)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Secrets, A::Error> {
+                Secret::deserialize(MapAccessDeserializer::new(map)).map(|secret| Secrets(vec![secret]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Secrets, A::Error> {
+                let mut secrets = Vec::new();
+                while let Some(secret) = list.next_element()? {
+                    secrets.push(secret);
+                }
+                Ok(Secrets(secrets))
+            }
         }
-    }
-}
 
-impl From<Secrets> for Vec<Secret> {
-    fn from(secrets: Secrets) -> Self {
-        secrets.0
+        deserializer.deserialize_any(Reading)
     }
 }
 
@@ -165,49 +190,26 @@ pub struct ChannelEntry {
     /// What steps in when the window is shut: for a text, for a document.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub window_templates: BTreeMap<String, WindowTemplate>,
+    /// The revision at which it claimed its number, if the entry was written again since. Kept by the registry alone:
+    /// a new token, or a new master key, is no new claim.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) claimed: Option<u64>,
+}
+
+impl ChannelEntry {
+    /// The revision at which it claimed its number, of the entry that has this revision.
+    pub(super) fn claim(&self, revision: u64) -> u64 {
+        self.claimed.unwrap_or(revision)
+    }
+
+    /// Whether the entry that follows `old` claims the number anew.
+    pub(super) fn claims_anew(&self, old: &Self) -> bool {
+        self.phone_number_id != old.phone_number_id || self.tenant != old.tenant
+    }
 }
 
 fn default_rate() -> u32 {
     250
-}
-
-/// A registry file.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RegistryFile {
-    #[serde(default)]
-    app: Vec<AppEntry>,
-    #[serde(default)]
-    tenant: Vec<TenantEntry>,
-    #[serde(default)]
-    channel: Vec<ChannelEntry>,
-    #[serde(default)]
-    endpoint: Vec<EndpointEntry>,
-}
-
-impl RegistryFile {
-    /// Reads a file's text.
-    ///
-    /// # Errors
-    /// Names line and key.
-    pub fn parse(text: &str) -> Result<Self, RegistryError> {
-        toml::from_str(text).map_err(|error| {
-            let line = error
-                .span()
-                .map_or(1, |span| text.bytes().take(span.start).filter(|byte| *byte == b'\n').count() + 1);
-            // The message alone: the full text would show the line, and that may hold a secret.
-            RegistryError::File(format!("line {line}: {}", error.message()))
-        })
-    }
-
-    /// All entries, those first that others refer to.
-    pub fn entries(self) -> Vec<Entry> {
-        let apps = self.app.into_iter().map(Entry::App);
-        let tenants = self.tenant.into_iter().map(Entry::Tenant);
-        let channels = self.channel.into_iter().map(Entry::Channel);
-        let endpoints = self.endpoint.into_iter().map(Entry::Endpoint);
-        apps.chain(tenants).chain(channels).chain(endpoints).collect()
-    }
 }
 
 /// One entry of the registry.
@@ -234,161 +236,22 @@ impl Entry {
         }
     }
 
-    /// Reads an entry of the bucket; `None` for one that this version does not understand.
-    pub(crate) fn read(key: &str, value: &[u8]) -> Option<Self> {
-        match key.split_once('.')?.0 {
-            "app" => serde_json::from_slice(value).ok().map(Self::App),
-            "tenant" => serde_json::from_slice(value).ok().map(Self::Tenant),
-            "channel" => serde_json::from_slice(value).ok().map(Self::Channel),
-            "endpoint" => serde_json::from_slice(value).ok().map(Self::Endpoint),
-            _ => None,
+    /// Whose it is, if it is a tenant's.
+    pub fn tenant(&self) -> Option<&TenantId> {
+        match self {
+            Self::App(entry) => entry.tenant.as_ref(),
+            Self::Tenant(entry) => Some(&entry.id),
+            Self::Channel(entry) => Some(&entry.tenant),
+            Self::Endpoint(entry) => Some(&entry.tenant),
         }
-    }
-
-    pub(crate) fn to_json(&self) -> serde_json::Value {
-        let json = match self {
-            Self::App(entry) => serde_json::to_value(entry),
-            Self::Tenant(entry) => serde_json::to_value(entry),
-            Self::Channel(entry) => serde_json::to_value(entry),
-            Self::Endpoint(entry) => serde_json::to_value(entry),
-        };
-        json.expect("entries have text keys only")
-    }
-
-    /// The entry with every secret changed by `change`, which is told the secret's place, and whether it is an API key.
-    fn map_secrets(
-        mut self,
-        mut change: impl FnMut(&str, SecretRole, &Secret) -> Result<Secret, SecretError>,
-    ) -> Result<Self, SecretError> {
-        let key = self.key();
-        let mut apply = |field: &str, role, secret: &mut Secret| {
-            *secret = change(&format!("{key}/{field}"), role, secret)?;
-            Ok(())
-        };
-        match &mut self {
-            Self::App(entry) => {
-                for secret in &mut entry.app_secret.0 {
-                    apply("app_secret", SecretRole::Used, secret)?;
-                }
-                if let Some(secret) = &mut entry.verify_token {
-                    apply("verify_token", SecretRole::Used, secret)?;
-                }
-            }
-            Self::Tenant(entry) => {
-                for key in &mut entry.api_keys {
-                    apply("api_keys", SecretRole::Shown, &mut key.secret)?;
-                }
-            }
-            Self::Channel(entry) => {
-                if let Some(secret) = &mut entry.access_token {
-                    apply("access_token", SecretRole::Used, secret)?;
-                }
-            }
-            Self::Endpoint(entry) => {
-                for secret in &mut entry.secret.0 {
-                    apply("secret", SecretRole::Used, secret)?;
-                }
-                if let Some(ticket) = &mut entry.ticket {
-                    apply("ticket", SecretRole::Used, ticket)?;
-                }
-            }
-        }
-        Ok(self)
-    }
-
-    /// The entry as it may be stored: no literal secret is left in it.
-    pub(crate) fn for_storage(self, master: Option<&MasterKey>) -> Result<Self, SecretError> {
-        self.map_secrets(|place, role, secret| match role {
-            SecretRole::Used => secret.for_storage(place, master),
-            SecretRole::Shown => Ok(secret.as_digest()),
-        })
-    }
-
-    /// What two entries that mean the same have in common: sealed secrets opened, API keys digested.
-    pub(crate) fn meaning(self, master: Option<&MasterKey>) -> serde_json::Value {
-        let opened = self.clone().map_secrets(|place, role, secret| {
-            Ok(match (role, secret) {
-                (SecretRole::Shown, secret) => secret.as_digest(),
-                (SecretRole::Used, Secret::Literal(_) | Secret::Sealed { .. }) => {
-                    Secret::Digest { sha256: secret.digest(place, master)? }
-                }
-                (SecretRole::Used, other) => other.clone(),
-            })
-        });
-        opened.unwrap_or(self).to_json()
     }
 }
 
-/// Whether a service uses a secret itself, or only compares what somebody shows.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum SecretRole {
-    Used,
-    Shown,
+/// Where the entries of a kind stand in an order in which none comes before what it refers to.
+pub(super) fn rank(key: &str) -> usize {
+    let kind = key.split('.').next().unwrap_or_default();
+    KINDS.iter().position(|known| *known == kind).unwrap_or(KINDS.len())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const CONTRACT: &str = r#"
-[[app]]
-id="meta-main"
-app_secret={env="META_APP_SECRET"}
-verify_token={env="META_VERIFY_TOKEN"}
-[[tenant]]
-id="acme"
-name="Acme S.p.A."
-api_keys=[{env="ACME_KEY"}]
-[[channel]]
-id="acme-orders"
-tenant="acme"
-provider="cloud_api"
-app="meta-main"
-waba_id="1"
-phone_number_id="2"
-display_phone_number="39"
-access_token={env="ACME_TOKEN"}
-rate=250
-window_templates={ text={name="avviso_testo",language="it"}, document={name="avviso_documento",language="it"} }
-[[endpoint]]
-id="acme-erp"
-tenant="acme"
-kind="webhook"
-url="https://erp.acme.example/hooks"
-format="cloudevents"
-secret={env="ACME_HOOK"}
-"#;
-
-    #[test]
-    fn the_contracts_own_example_is_read_and_comes_back_from_the_bucket() {
-        let entries = RegistryFile::parse(CONTRACT).unwrap().entries();
-        let keys: Vec<String> = entries.iter().map(Entry::key).collect();
-        assert_eq!(keys, ["app.meta-main", "tenant.acme", "channel.acme-orders", "endpoint.acme-erp"]);
-        for entry in entries {
-            let json = entry.to_json();
-            let again = Entry::read(&entry.key(), json.to_string().as_bytes()).unwrap();
-            assert_eq!(again.to_json(), json);
-        }
-    }
-
-    #[test]
-    fn an_error_names_the_line_and_the_key_but_no_value() {
-        let error = RegistryFile::parse("[[app]]\nid=\"a\"\napp_secre=\"hush\"\n").unwrap_err().to_string();
-        assert!(
-            error.contains("line 3") && error.contains("app_secre") && !error.contains("hush"),
-            "{error}"
-        );
-    }
-
-    #[test]
-    fn sealing_again_means_the_same() {
-        let master = MasterKey::new(&"one master key of ours".to_owned().into());
-        let text = "[[app]]\nid=\"a\"\napp_secret=[\"one\",\"two\"]\nverify_token=\"v\"\n";
-        let entry = RegistryFile::parse(text).unwrap().entries().remove(0);
-        let stored = entry.clone().for_storage(Some(&master)).unwrap();
-        let again = entry.clone().for_storage(Some(&master)).unwrap();
-        assert_ne!(stored.to_json(), again.to_json());
-        assert_eq!(stored.meaning(Some(&master)), again.clone().meaning(Some(&master)));
-        assert_eq!(again.meaning(Some(&master)), entry.meaning(Some(&master)));
-    }
-}
+/// The kinds of entries, those first that others refer to.
+pub(super) const KINDS: [&str; 4] = ["tenant", "app", "channel", "endpoint"];

@@ -9,7 +9,7 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::snapshot::Tenant;
-use crate::secret::Secret;
+use crate::secret::{Secret, SecretForm};
 
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -62,13 +62,7 @@ impl Serialize for ApiKeyEntry {
             return self.secret.serialize(serializer);
         }
         let mut map = serializer.serialize_map(None)?;
-        match &self.secret {
-            Secret::Literal(literal) => map.serialize_entry("key", literal)?,
-            Secret::Env { env } => map.serialize_entry("env", env)?,
-            Secret::File { file } => map.serialize_entry("file", file)?,
-            Secret::Sealed { sealed } => map.serialize_entry("sealed", sealed)?,
-            Secret::Digest { sha256 } => map.serialize_entry("sha256", sha256)?,
-        }
+        self.secret.write(&mut map)?;
         if let Some(name) = &self.name {
             map.serialize_entry("name", name)?;
         }
@@ -97,48 +91,61 @@ impl<'de> Deserialize<'de> for ApiKeyEntry {
                 Ok(Secret::literal(text).into())
             }
 
+            fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<ApiKeyEntry, E> {
+                Err(E::custom("an API key must be a text, or a table with key, env, file or sha256"))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, _: u64) -> Result<ApiKeyEntry, E> {
+                self.visit_i64(0)
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ApiKeyEntry, A::Error> {
                 const KEYS: &[&str] = &["key", "env", "file", "sha256", "name", "scopes", "expires"];
-                let (mut secret, mut entry) = (None, ApiKeyEntry::from(Secret::literal("")));
+                let (mut form, mut entry) = (SecretForm::default(), ApiKeyEntry::from(Secret::literal("")));
                 while let Some(name) = map.next_key::<String>()? {
-                    let found = match name.as_str() {
-                        "key" => Some(Secret::literal(&map.next_value::<String>()?)),
-                        "env" => Some(Secret::Env { env: map.next_value()? }),
-                        "file" => Some(Secret::File { file: map.next_value()? }),
-                        "sealed" => Some(Secret::Sealed { sealed: map.next_value()? }),
-                        "sha256" => Some(Secret::Digest { sha256: map.next_value()? }),
-                        "name" => {
-                            entry.name = Some(map.next_value()?);
-                            None
-                        }
+                    if form.take(&name, &mut map)? {
+                        continue;
+                    }
+                    match name.as_str() {
+                        "name" => entry.name = Some(map.next_value()?),
                         "scopes" => {
                             entry.scopes = map.next_value()?;
                             if entry.scopes.is_empty() {
                                 return Err(A::Error::custom("scopes must name at least one"));
                             }
-                            None
                         }
                         "expires" => {
-                            let text: String = map.next_value()?;
-                            let time = text.parse();
+                            let time = map.next_value::<Written>()?.text().parse();
                             entry.expires = Some(time.map_err(|_| {
                                 A::Error::custom("expires must be a time like 2027-01-31T00:00:00Z")
                             })?);
-                            None
                         }
                         other => return Err(A::Error::unknown_field(other, KEYS)),
-                    };
-                    if found.is_some() && secret.replace(found).is_some() {
-                        return Err(A::Error::custom("an API key has one of key, env, file and sha256"));
                     }
                 }
-                let secret = secret.flatten();
                 let none = || A::Error::custom("an API key needs one of key, env, file and sha256");
-                Ok(ApiKeyEntry { secret: secret.ok_or_else(none)?, ..entry })
+                Ok(ApiKeyEntry { secret: form.finish().ok_or_else(none)?, ..entry })
             }
         }
 
         deserializer.deserialize_any(Reading)
+    }
+}
+
+/// A time as a text, or as TOML's own.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Text(String),
+    Time(toml::value::Datetime),
+}
+
+impl Written {
+    fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Time(time) => time.to_string(),
+        }
     }
 }
 
@@ -184,10 +191,13 @@ mod tests {
             serde_json::json!({"env": "ACME_KEY"}),
             serde_json::json!({"env": "ACME_KEY", "scopes": ["send", "read"]}),
             serde_json::json!({"sha256": "ab", "name": "till", "expires": "2027-01-31T00:00:00Z"}),
+            serde_json::json!({"secret": true, "sha256": "0123456789ab"}),
         ] {
             let entry = read(json.clone()).unwrap();
             assert_eq!(serde_json::to_value(&entry).unwrap(), json);
         }
+        let toml: ApiKeyEntry = toml::from_str("env = \"A\"\nexpires = 2027-01-31T00:00:00Z").unwrap();
+        assert_eq!(toml.expires, Some("2027-01-31T00:00:00Z".parse().unwrap()));
         assert!(matches!(read("abc".into()).unwrap().secret, Secret::Literal(_)));
     }
 
@@ -200,9 +210,10 @@ mod tests {
             (serde_json::json!({"env": "A", "scopes": []}), "scopes"),
             (serde_json::json!({"env": "A", "scopes": ["root"]}), "root"),
             (serde_json::json!({"env": "A", "expires": "soon"}), "expires"),
+            (serde_json::json!({"secret": "hush"}), "needs one of"),
         ] {
             let error = read(json).unwrap_err();
-            assert!(error.contains(word), "{error}");
+            assert!(error.contains(word) && !error.contains("hush"), "{error}");
         }
     }
 }

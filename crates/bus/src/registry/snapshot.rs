@@ -65,6 +65,10 @@ pub struct Channel {
     pub app: Option<AppId>,
     /// What steps in when the window is shut: for a `text`, for a `document`.
     pub window_templates: BTreeMap<String, WindowTemplate>,
+    /// The revision at which it claimed its number: of two channels that claim one the higher one has it.
+    pub revision: u64,
+    /// Whether another channel claimed its number later: what the number does is that one's.
+    pub number_lost: bool,
 }
 
 /// The whole registry at one moment.
@@ -122,14 +126,24 @@ impl Registry {
                     }
                     registry.tenants.insert(entry.id.clone(), tenant);
                 }
-                Entry::Channel(entry) => channels.push((revision, entry)),
+                Entry::Channel(entry) => channels.push((entry.claim(revision), entry)),
                 Entry::Endpoint(entry) => endpoints.push((revision, entry)),
             }
         }
         // The last claim of a number wins.
-        channels.sort_by_key(|(revision, _)| *revision);
-        for (_, entry) in channels {
-            registry.add_channel(entry, master);
+        let mut holders: HashMap<&str, u64> = HashMap::new();
+        for (claim, entry) in &channels {
+            if let Some(number) = &entry.phone_number_id
+                && registry.tenants.contains_key(&entry.tenant)
+            {
+                let holder = holders.entry(number).or_default();
+                *holder = (*holder).max(*claim);
+            }
+        }
+        for (claim, entry) in channels {
+            let number = entry.phone_number_id.as_deref();
+            let lost = number.and_then(|number| holders.get(number)).is_some_and(|holder| *holder > claim);
+            registry.add_channel(entry, claim, lost, master);
         }
         for (revision, entry) in endpoints {
             registry.add_endpoint(entry, revision, master);
@@ -179,7 +193,13 @@ impl Registry {
         self.endpoints.insert(entry.id.clone(), Arc::new(endpoint));
     }
 
-    fn add_channel(&mut self, entry: &ChannelEntry, master: Option<&MasterKey>) {
+    fn add_channel(
+        &mut self,
+        entry: &ChannelEntry,
+        revision: u64,
+        number_lost: bool,
+        master: Option<&MasterKey>,
+    ) {
         let Some(tenant) = self.tenants.get(&entry.tenant).cloned() else {
             self.problems
                 .push(format!("channel.{}: its tenant {} is not registered", entry.id, entry.tenant));
@@ -188,7 +208,9 @@ impl Registry {
         let token = entry.access_token.as_ref();
         let place = format!("channel.{}/access_token", entry.id);
         let access_token = token.and_then(|token| self.keep(token.resolve(&place, master)));
-        if let Some(number) = &entry.phone_number_id {
+        if let Some(number) = &entry.phone_number_id
+            && !number_lost
+        {
             self.numbers.insert(number.clone(), entry.id.clone());
         }
         let channel = Channel {
@@ -202,6 +224,8 @@ impl Registry {
             rate: entry.rate,
             app: entry.app.clone(),
             window_templates: entry.window_templates.clone(),
+            revision,
+            number_lost,
         };
         self.channels.insert(entry.id.clone(), Arc::new(channel));
     }

@@ -1,73 +1,38 @@
 //! Writes the bucket REGISTRY.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use async_nats::jetstream::kv;
-use futures_util::TryStreamExt;
+use async_nats::HeaderMap;
+use async_nats::header::NATS_EXPECTED_LAST_SUBJECT_SEQUENCE;
+use async_nats::jetstream::kv::{self, Operation};
+use async_nats::jetstream::{self, ErrorCode};
+use tokio::time::Instant;
 
-use super::RegistryError;
-use super::entry::{Entry, RETENTION_DAYS, RegistryFile};
+use super::bucket::{self, Slot, Slots};
+use super::check::Check;
+use super::diff::{Change, Changed};
+use super::entry::Entry;
+use super::file::RegistryFile;
+use super::plan::{Plan, Step, Unnamed, keep_claim};
+use super::{RegistryError, export};
 use crate::secret::MasterKey;
+use crate::together::{MOST_TOGETHER, NotTogether, Outgoing};
 use crate::{Bus, streams};
-
-/// What applying a file would do, or did, to one entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// The entry's key.
-    pub key: String,
-    /// What happens to it.
-    pub what: Changed,
-}
-
-/// What happens to an entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Changed {
-    /// It is new.
-    Created,
-    /// These of its fields change.
-    Updated(Vec<String>),
-    /// It goes.
-    Deleted,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.what {
-            Changed::Created => write!(f, "+ {}", self.key),
-            Changed::Updated(fields) => write!(f, "~ {} ({})", self.key, fields.join(", ")),
-            Changed::Deleted => write!(f, "- {}", self.key),
-        }
-    }
-}
 
 /// Writes the registry, for `staffetta apply` and the admin API.
 #[derive(Debug)]
 pub struct RegistryStore {
-    bucket: kv::Store,
-    master: Option<Arc<MasterKey>>,
+    pub(super) bus: Bus,
+    pub(super) bucket: kv::Store,
+    pub(super) master: Option<Arc<MasterKey>>,
 }
 
-/// A plan that [`RegistryStore::apply`] carries out: it holds the revisions that it was made for.
-#[derive(Debug)]
-pub struct Plan {
-    steps: Vec<(Change, Step)>,
-}
-
-#[derive(Debug)]
-enum Step {
-    Create(Entry),
-    Update(Entry, u64),
-    Delete(u64),
-}
-
-impl Plan {
-    /// What the plan does, in order.
-    pub fn changes(&self) -> impl Iterator<Item = &Change> {
-        self.steps.iter().map(|(change, _)| change)
-    }
-}
+/// Longest time to write what NATS takes as one.
+const WRITE: Duration = Duration::from_secs(10);
+/// What a bucket calls a deletion.
+const OPERATION: &str = "KV-Operation";
 
 impl RegistryStore {
     /// Opens the bucket.
@@ -77,208 +42,249 @@ impl RegistryStore {
     pub async fn open(bus: &Bus, master: Option<Arc<MasterKey>>) -> Result<Self, RegistryError> {
         let bucket = bus.bucket(streams::REGISTRY).await;
         let bucket = bucket.map_err(|error| RegistryError::Unavailable("read", error.into()))?;
-        Ok(Self { bucket, master })
+        let store = Self { bus: bus.clone(), bucket, master };
+        store.allow_writing_together().await?;
+        Ok(store)
     }
 
-    /// Finds what has to change so that the registry holds what the files say. `keep` says what becomes of entries
+    /// A bucket that an earlier version made does not take several changes as one yet.
+    async fn allow_writing_together(&self) -> Result<(), RegistryError> {
+        let mut config = self.bucket.stream.cached_info().config.clone();
+        if config.allow_atomic_publish {
+            return Ok(());
+        }
+        config.allow_atomic_publish = true;
+        let updated = self.bus.jetstream().update_stream(config).await;
+        updated.map(drop).map_err(|error| RegistryError::Unavailable("changed", error.into()))
+    }
+
+    /// Finds what has to change so that the registry holds what the files say. `unnamed` says what becomes of entries
     /// that no file names.
     ///
     /// # Errors
-    /// Names the entry that refers to nothing or stands twice, or the secret that can't be sealed.
+    /// Names the entry that refers to nothing or stands twice, or the secret that can't be sealed; its file, line and
+    /// key too, where it comes from one.
     pub async fn plan(&self, files: Vec<RegistryFile>, unnamed: Unnamed) -> Result<Plan, RegistryError> {
-        let stored = self.stored().await?;
-        let mut wanted: BTreeMap<String, Entry> = BTreeMap::new();
-        let mut order = Vec::new();
-        for entry in files.into_iter().flat_map(RegistryFile::entries) {
-            let key = entry.key();
-            order.push(key.clone());
-            if wanted.insert(key.clone(), entry).is_some() {
-                return Err(RegistryError::Wrong { entry: key, problem: "stands there twice".into() });
-            }
-        }
-        check(&wanted, &stored, unnamed)?;
-        let mut steps = Vec::new();
-        for key in order {
-            let entry = wanted[&key].clone();
-            let fresh = entry.clone().for_storage(self.master.as_deref())?;
-            let step = match stored.get(&key) {
-                None => Some((Changed::Created, Step::Create(fresh))),
-                Some((revision, old)) => {
-                    let fields = self.different(entry, old.clone());
-                    (!fields.is_empty()).then_some((Changed::Updated(fields), Step::Update(fresh, *revision)))
-                }
-            };
-            if let Some((what, step)) = step {
-                steps.push((Change { key, what }, step));
-            }
-        }
-        if unnamed == Unnamed::Delete {
-            for (key, (revision, _)) in stored.iter().rev() {
-                if !wanted.contains_key(key) {
-                    steps
-                        .push((Change { key: key.clone(), what: Changed::Deleted }, Step::Delete(*revision)));
-                }
-            }
-        }
-        Ok(Plan { steps })
+        let stored = self.read().await?;
+        Plan::new(&stored, files, unnamed, self.master.as_deref())
     }
 
-    /// Carries a plan out, step by step; each takes effect only if nobody changed its entry since the plan was made.
+    /// Carries a plan out: all of it or nothing, and only if nobody changed one of its entries since it was made. More
+    /// changes than NATS takes as one (1,000) are made so many at a time.
     ///
     /// # Errors
-    /// Names the entry that somebody else changed. The steps before it are done; planning again finds the rest.
+    /// Names the entries that somebody else changed, and says how much is done if it is not nothing. Planning again
+    /// finds the rest.
     pub async fn apply(&self, plan: Plan) -> Result<(), RegistryError> {
-        for (change, step) in plan.steps {
-            let done = match step {
-                Step::Create(entry) => self
-                    .bucket
-                    .create(&change.key, bytes_of(&entry))
-                    .await
-                    .map(drop)
-                    .map_err(|error| (error.kind() == kv::CreateErrorKind::AlreadyExists, error.into())),
-                Step::Update(entry, revision) => {
-                    self.bucket.update(&change.key, bytes_of(&entry), revision).await.map(drop).map_err(
-                        |error| (error.kind() == kv::UpdateErrorKind::WrongLastRevision, error.into()),
-                    )
-                }
-                Step::Delete(revision) => {
-                    self.bucket.delete_expect_revision(&change.key, Some(revision)).await.map_err(|error| {
-                        (error.kind() == kv::UpdateErrorKind::WrongLastRevision, error.into())
-                    })
-                }
-            };
-            if let Err((conflict, error)) = done {
-                return Err(if conflict {
-                    RegistryError::Conflict(change.key)
-                } else {
-                    RegistryError::Unavailable("changed", error)
+        let all = plan.steps.len();
+        let mut done = 0;
+        for steps in plan.steps.chunks(MOST_TOGETHER) {
+            if let Err(error) = self.write(steps).await {
+                return Err(match done {
+                    0 => error,
+                    _ => RegistryError::Partly { done, all, reason: Box::new(error) },
                 });
             }
+            done += steps.len();
         }
         Ok(())
     }
 
-    async fn stored(&self) -> Result<BTreeMap<String, (u64, Entry)>, RegistryError> {
-        let unavailable = |error| RegistryError::Unavailable("read", error);
-        let keys = self.bucket.keys().await.map_err(|error| unavailable(error.into()))?;
-        let keys: Vec<String> = keys.try_collect().await.map_err(|error| unavailable(error.into()))?;
-        let mut stored = BTreeMap::new();
-        for key in keys {
-            let entry = self.bucket.entry(&key).await.map_err(|error| unavailable(error.into()))?;
-            if let Some(found) = entry
-                && let Some(entry) = Entry::read(&key, &found.value)
-            {
-                stored.insert(key, (found.revision, entry));
-            }
+    /// The entry of that key, and its revision.
+    ///
+    /// # Errors
+    /// If NATS does not answer.
+    pub async fn entry(&self, key: &str) -> Result<Option<(u64, Entry)>, RegistryError> {
+        // Another character would be refused by the client, or be a wildcard.
+        if !key
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'-' | b'.'))
+        {
+            return Ok(None);
         }
-        Ok(stored)
+        let found = self.bucket.entry(key).await.map_err(unread)?;
+        Ok(found.and_then(|found| match found.operation {
+            Operation::Put => Some((found.revision, Entry::read(key, &found.value)?)),
+            Operation::Delete | Operation::Purge => None,
+        }))
     }
 
-    /// The names of the fields in which two entries differ in meaning.
-    fn different(&self, new: Entry, old: Entry) -> Vec<String> {
-        let (new, old) = (new.meaning(self.master.as_deref()), old.meaning(self.master.as_deref()));
-        let names = |entry: &serde_json::Value| -> BTreeSet<String> {
-            entry.as_object().into_iter().flat_map(|fields| fields.keys().cloned()).collect()
+    /// All entries with their revisions, in the order of their keys.
+    ///
+    /// # Errors
+    /// If NATS does not answer.
+    pub async fn entries(&self) -> Result<Vec<(u64, Entry)>, RegistryError> {
+        let stored = self.read().await?;
+        Ok(bucket::entries(&stored).map(|(revision, entry)| (revision, entry.clone())).collect())
+    }
+
+    /// Writes one entry: a new one, or in place of the one that has the `expected` revision. Gives back its revision.
+    ///
+    /// # Errors
+    /// If it does not fit to what is stored, if a secret in it can't be stored, or with [`RegistryError::Conflict`] if
+    /// the entry has another revision, or is there although it should be new.
+    pub async fn put(&self, entry: Entry, expected: Option<u64>) -> Result<u64, RegistryError> {
+        let stored = self.read().await?;
+        let key = entry.key();
+        let slot = stored.get(&key);
+        let old = slot.and_then(Slot::entry);
+        if old.and(slot).map(|slot| slot.revision) != expected {
+            return Err(RegistryError::Conflict(key));
+        }
+        let wanted = BTreeMap::from([(key.clone(), entry)]);
+        let others = stored.iter().filter_map(|(key, slot)| Some((key.as_str(), slot.entry()?)));
+        Check::new(&wanted, others).run().map_err(|problem| RegistryError::Wrong {
+            place: None,
+            entry: problem.entry,
+            key: problem.key.map(str::to_owned),
+            problem: problem.text,
+        })?;
+        let Some(entry) = wanted.into_values().next() else { return Err(RegistryError::Conflict(key)) };
+        let fresh = entry.for_storage(old, self.master.as_deref());
+        let mut fresh = fresh.map_err(|problem| RegistryError::Secret { place: None, problem })?;
+        let revision = slot.map_or(0, |slot| slot.revision);
+        keep_claim(&mut fresh, old, revision);
+        let written = self.bucket.update(&key, bytes_of(&fresh), revision).await;
+        written.map_err(|error| match error.kind() {
+            kv::UpdateErrorKind::WrongLastRevision => RegistryError::Conflict(key),
+            _ => RegistryError::Unavailable("changed", error.into()),
+        })
+    }
+
+    /// Deletes the entry of that key, if it has the `expected` revision.
+    ///
+    /// # Errors
+    /// With [`RegistryError::Wrong`] if other entries refer to it, whose keys it names; with
+    /// [`RegistryError::Conflict`] if it has another revision, or is not there.
+    pub async fn delete(&self, key: &str, expected: u64) -> Result<(), RegistryError> {
+        let stored = self.read().await?;
+        if !stored.get(key).is_some_and(|slot| slot.entry().is_some() && slot.revision == expected) {
+            return Err(RegistryError::Conflict(key.to_owned()));
+        }
+        let referring: Vec<String> = bucket::entries(&stored)
+            .filter(|(_, entry)| entry.refers_to(key))
+            .map(|(_, entry)| entry.key())
+            .collect();
+        if !referring.is_empty() {
+            let most = 10;
+            let more = match referring.len().checked_sub(most) {
+                None | Some(0) => String::new(),
+                Some(more) => format!(" and {more} more"),
+            };
+            let names = referring.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+            return Err(RegistryError::Wrong {
+                place: None,
+                entry: key.to_owned(),
+                key: None,
+                problem: format!("{names}{more} still refer to it"),
+            });
+        }
+        let deleted = self.bucket.delete_expect_revision(key, Some(expected)).await;
+        deleted.map_err(|error| match error.kind() {
+            kv::UpdateErrorKind::WrongLastRevision => RegistryError::Conflict(key.to_owned()),
+            _ => RegistryError::Unavailable("changed", error.into()),
+        })
+    }
+
+    /// Everything as a registry file that `staffetta apply` takes: here it would change nothing, and elsewhere it
+    /// needs the same master key where secrets are sealed.
+    ///
+    /// # Errors
+    /// If NATS does not answer.
+    pub async fn export(&self) -> Result<String, RegistryError> {
+        let entries = self.entries().await?;
+        Ok(export::to_toml(entries.iter().map(|(_, entry)| entry)))
+    }
+
+    pub(super) async fn read(&self) -> Result<Slots, RegistryError> {
+        let read = bucket::read(&self.bucket).await;
+        read.map(|(slots, _)| slots).map_err(|error| RegistryError::Unavailable("read", error))
+    }
+
+    /// Writes all of the steps, or none of them.
+    pub(super) async fn write(&self, steps: &[Step]) -> Result<(), RegistryError> {
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let inbox = self.bus.client().new_inbox();
+        let messages = steps.iter().enumerate().map(|(number, step)| {
+            let mut headers = HeaderMap::new();
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, step.expected.to_string());
+            if step.entry.is_none() {
+                headers.insert(OPERATION, "DEL");
+            }
+            Outgoing {
+                subject: format!("{}{}", self.bucket.prefix, step.change.key),
+                id: format!("{inbox}.{number}"),
+                headers,
+                payload: step.entry.as_ref().map(bytes_of).unwrap_or_default(),
+            }
+        });
+        match self.bus.publish_together(messages.collect(), Instant::now() + WRITE).await {
+            Ok(()) => Ok(()),
+            Err(refused) => self.settle(steps, refused).await,
+        }
+    }
+
+    /// Finds out what became of steps of which it is not known, and of which step somebody else was the cause.
+    async fn settle(&self, steps: &[Step], refused: NotTogether) -> Result<(), RegistryError> {
+        let stored = self.read().await?;
+        let revision = |step: &Step| stored.get(&step.change.key).map_or(0, |slot| slot.revision);
+        let is_as_written = |step: &Step| {
+            let there = stored.get(&step.change.key).and_then(Slot::entry).map(Entry::to_json);
+            there == step.entry.as_ref().map(Entry::to_json)
         };
-        names(&new)
-            .union(&names(&old))
-            .filter(|name| new.get(name.as_str()) != old.get(name.as_str()))
-            .cloned()
-            .collect()
+        if steps.iter().all(|step| revision(step) > step.expected && is_as_written(step)) {
+            return Ok(());
+        }
+        let changed: Vec<&str> = steps
+            .iter()
+            .filter(|step| revision(step) != step.expected)
+            .map(|step| step.change.key.as_str())
+            .collect();
+        match (changed.as_slice(), is_conflict(&refused)) {
+            ([], false) => Err(RegistryError::Unavailable("changed", refused.into())),
+            ([], true) => Err(RegistryError::Conflict(steps[0].change.key.clone())),
+            (keys, _) => Err(RegistryError::Conflict(keys.join(", "))),
+        }
     }
 }
 
-/// What becomes of entries that no file names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unnamed {
-    /// They stay.
-    Keep,
-    /// They go.
-    Delete,
+fn unread(error: impl Into<async_nats::Error>) -> RegistryError {
+    RegistryError::Unavailable("read", error.into())
+}
+
+fn is_conflict(refused: &NotTogether) -> bool {
+    let cause = std::error::Error::source(refused);
+    let code =
+        cause.and_then(|cause| cause.downcast_ref::<jetstream::Error>()).map(jetstream::Error::error_code);
+    code == Some(ErrorCode::STREAM_WRONG_LAST_SEQUENCE)
 }
 
 fn bytes_of(entry: &Entry) -> bytes::Bytes {
     entry.to_json().to_string().into()
 }
 
-/// Every reference must lead somewhere, and a number may stand in one file entry only.
-fn check(
-    wanted: &BTreeMap<String, Entry>,
-    stored: &BTreeMap<String, (u64, Entry)>,
-    unnamed: Unnamed,
-) -> Result<(), RegistryError> {
-    let there =
-        |key: &str| wanted.contains_key(key) || (unnamed == Unnamed::Keep && stored.contains_key(key));
-    let mut numbers: HashMap<&str, &str> = HashMap::new();
-    for (key, entry) in wanted {
-        let wrong = |problem: String| Err(RegistryError::Wrong { entry: key.clone(), problem });
-        match entry {
-            Entry::App(app) => {
-                if let Some(tenant) = &app.tenant
-                    && !there(&format!("tenant.{tenant}"))
-                {
-                    return wrong(format!("its tenant {tenant} is not registered"));
-                }
+impl Entry {
+    /// Whether the entry of that key must be there for this one.
+    fn refers_to(&self, key: &str) -> bool {
+        let Some((kind, id)) = key.split_once('.') else { return false };
+        match (kind, self) {
+            ("tenant", Self::Tenant(_)) => false,
+            ("tenant", other) => other.tenant().is_some_and(|tenant| tenant.as_str() == id),
+            ("app", Self::Channel(channel)) => channel.app.as_ref().is_some_and(|app| app.as_str() == id),
+            ("channel", Self::Endpoint(endpoint)) => {
+                endpoint.channels.iter().chain(&endpoint.channel).any(|channel| channel.as_str() == id)
             }
-            Entry::Tenant(tenant) => {
-                if !RETENTION_DAYS.contains(&tenant.retention_days) {
-                    let (least, most) = (RETENTION_DAYS.start(), RETENTION_DAYS.end());
-                    return wrong(format!(
-                        "retention_days must be {least} to {most}: webhooks are repeated for 7 days, and must be known then"
-                    ));
-                }
-            }
-            Entry::Endpoint(endpoint) => {
-                if !there(&format!("tenant.{}", endpoint.tenant)) {
-                    return wrong(format!("its tenant {} is not registered", endpoint.tenant));
-                }
-                if let Some(problem) = endpoint.problem() {
-                    return wrong(problem);
-                }
-            }
-            Entry::Channel(channel) => {
-                if !there(&format!("tenant.{}", channel.tenant)) {
-                    return wrong(format!("its tenant {} is not registered", channel.tenant));
-                }
-                if let Some(app) = &channel.app
-                    && !there(&format!("app.{app}"))
-                {
-                    return wrong(format!("its app {app} is not registered"));
-                }
-                if channel.rate == 0 {
-                    return wrong("rate must be at least 1".into());
-                }
-                if let Some(number) = &channel.phone_number_id
-                    && let Some(other) = numbers.insert(number, key)
-                {
-                    return wrong(format!("{other} has the same phone_number_id"));
-                }
-            }
+            _ => false,
         }
     }
-    Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tenants_events_are_kept_for_as_long_as_webhooks_are_repeated() {
-        let checked = |days: &str| {
-            let file = RegistryFile::parse(&format!("[[tenant]]\nid = \"acme\"\n{days}")).unwrap();
-            let wanted = file.entries().into_iter().map(|entry| (entry.key(), entry)).collect();
-            check(&wanted, &BTreeMap::new(), Unnamed::Keep).map_err(|error| error.to_string())
-        };
-        for fine in ["", "retention_days = 8", "retention_days = 3650"] {
-            assert_eq!(checked(fine), Ok(()), "{fine}");
-        }
-        for wrong in ["retention_days = 7", "retention_days = 3651"] {
-            let error = checked(wrong).unwrap_err();
-            assert!(
-                error.contains("tenant.acme") && error.contains("retention_days must be 8 to 3650"),
-                "{error}"
-            );
-        }
+impl Step {
+    /// Puts an entry in place of the one that has this revision.
+    pub(super) fn replace(entry: Entry, expected: u64) -> Self {
+        let change = Change { key: entry.key(), what: Changed::Updated(Vec::new()) };
+        Self { change, entry: Some(entry), expected }
     }
 }

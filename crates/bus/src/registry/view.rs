@@ -1,6 +1,6 @@
 //! Follows the bucket REGISTRY live.
 
-use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +8,13 @@ use arc_swap::ArcSwap;
 use async_nats::jetstream::kv;
 use futures_util::{FutureExt, StreamExt};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::RegistryError;
-use super::entry::Entry;
+use super::bucket::{self, Held, Slots};
 use super::snapshot::Registry;
 use crate::secret::MasterKey;
 use crate::{Bus, streams};
@@ -29,8 +30,13 @@ pub struct RegistryView {
 const REFRESH: Duration = Duration::from_secs(60);
 /// Pause before the bucket is followed again after it could not be.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Longest time to read all entries.
-const READ: Duration = Duration::from_secs(10);
+/// Least pause between two times that changes are shown. One change alone shows at once; of many in a row those of
+/// each pause show together.
+const PACE: Duration = Duration::from_millis(100);
+/// Most of what the process does may go into showing changes: a tenth. The registry is followed within a second all the
+/// same.
+const SHARE: u32 = 10;
+const LONGEST_PACE: Duration = Duration::from_millis(500);
 
 impl RegistryView {
     /// Reads the whole bucket, then follows it in the returned future until `stop`. While NATS is away the last known
@@ -46,8 +52,7 @@ impl RegistryView {
         let bucket = bus.bucket(streams::REGISTRY).await;
         let bucket = bucket.map_err(|error| RegistryError::Unavailable("read", error.into()))?;
         let (changed, receiver) = watch::channel(0);
-        let mut follower =
-            Follower { bucket, master, entries: BTreeMap::new(), current: Arc::default(), changed };
+        let mut follower = Follower { bucket, master, slots: Slots::new(), current: Arc::default(), changed };
         let watch = follower.read().await.map_err(|error| RegistryError::Unavailable("read", error))?;
         let view = Self { current: Arc::clone(&follower.current), changed: receiver };
         Ok((view, follower.run(watch, stop)))
@@ -70,7 +75,7 @@ impl RegistryView {
 struct Follower {
     bucket: kv::Store,
     master: Option<Arc<MasterKey>>,
-    entries: BTreeMap<String, (u64, Entry)>,
+    slots: Slots,
     current: Arc<ArcSwap<Registry>>,
     changed: watch::Sender<u64>,
 }
@@ -78,35 +83,33 @@ struct Follower {
 impl Follower {
     /// Reads every entry anew, shows the result, and gives back what follows from there on.
     async fn read(&mut self) -> Result<kv::Watch, async_nats::Error> {
-        let reading = timeout(READ, async {
-            let empty = self.bucket.status().await?.values() == 0;
-            let mut watch = self.bucket.watch_with_history(">").await?;
-            let mut entries = BTreeMap::new();
-            let mut complete = empty;
-            while !complete {
-                let entry = watch.next().await.ok_or("the watch ended")??;
-                // `seen_current` is true of the first one already, where the server had sent all before it said how many.
-                complete = entry.delta == 0;
-                apply(&mut entries, &entry);
-            }
-            Ok::<_, async_nats::Error>((entries, watch))
-        });
-        let (entries, watch) = reading.await.map_err(|_| "no answer in time")??;
-        self.entries = entries;
-        self.show();
+        let (slots, watch) = bucket::read(&self.bucket).await?;
+        for key in slots.keys() {
+            warn_of_unreadable(&slots, key);
+        }
+        self.slots = slots;
+        self.show().await?;
         Ok(watch)
     }
 
-    fn show(&self) {
-        let entries = self.entries.values().map(|(revision, entry)| (*revision, entry));
-        let registry = Registry::resolve(entries, self.master.as_deref());
-        for problem in registry.problems() {
-            if !self.current.load().problems().contains(problem) {
-                warn!(problem, "registry");
-            }
+    /// Resolves what is known now. Secrets in files are read for it, so it is done aside.
+    async fn show(&mut self) -> Result<(), async_nats::Error> {
+        let slots = std::mem::take(&mut self.slots);
+        let master = self.master.clone();
+        let resolving = spawn_blocking(move || {
+            let registry = Registry::resolve(bucket::entries(&slots), master.as_deref());
+            (slots, registry)
+        });
+        let (slots, registry) = resolving.await?;
+        self.slots = slots;
+        let before = self.current.load();
+        let known: HashSet<&String> = before.problems().iter().collect();
+        for problem in registry.problems().iter().filter(|problem| !known.contains(problem)) {
+            warn!(problem, "registry");
         }
         self.current.store(Arc::new(registry));
         self.changed.send_modify(|version| *version += 1);
+        Ok(())
     }
 
     async fn run(mut self, mut watch: kv::Watch, stop: CancellationToken) {
@@ -135,34 +138,41 @@ impl Follower {
     /// Shows changes as they come. `Ok` when it is time to read everything again.
     async fn follow_watch(&mut self, watch: &mut kv::Watch) -> Result<(), async_nats::Error> {
         let until = Instant::now() + REFRESH;
+        let mut next_show = Instant::now();
+        let mut changes = 0;
         loop {
-            let Ok(entry) = timeout_at(until, watch.next()).await else { return Ok(()) };
-            let mut entry = Some(entry.ok_or("the watch ended")??);
-            // Changes that came together are shown together.
-            while let Some(changed) = entry {
-                info!(key = changed.key, revision = changed.revision, "registry changed");
-                apply(&mut self.entries, &changed);
-                entry = watch.next().now_or_never().flatten().transpose()?;
+            tokio::select! {
+                biased;
+                () = sleep_until(until) => return Ok(()),
+                () = sleep_until(next_show), if changes > 0 => {
+                    // What is here already goes along.
+                    while let Some(changed) = watch.next().now_or_never() {
+                        self.take(&changed.ok_or("the watch ended")??);
+                        changes += 1;
+                    }
+                    let start = Instant::now();
+                    self.show().await?;
+                    info!(changes, "registry changed");
+                    changes = 0;
+                    next_show = Instant::now() + (start.elapsed() * SHARE).clamp(PACE, LONGEST_PACE);
+                }
+                changed = watch.next() => {
+                    self.take(&changed.ok_or("the watch ended")??);
+                    changes += 1;
+                }
             }
-            self.show();
         }
+    }
+
+    fn take(&mut self, changed: &kv::Entry) {
+        debug!(key = changed.key, revision = changed.revision, "registry entry changed");
+        bucket::take(&mut self.slots, changed);
+        warn_of_unreadable(&self.slots, &changed.key);
     }
 }
 
-fn apply(entries: &mut BTreeMap<String, (u64, Entry)>, changed: &kv::Entry) {
-    let entry = match changed.operation {
-        kv::Operation::Put => Entry::read(&changed.key, &changed.value),
-        kv::Operation::Delete | kv::Operation::Purge => None,
-    };
-    match entry {
-        Some(entry) => {
-            entries.insert(changed.key.clone(), (changed.revision, entry));
-        }
-        None => {
-            if changed.operation == kv::Operation::Put {
-                warn!(key = changed.key, "the registry holds an entry that this version cannot read");
-            }
-            entries.remove(&changed.key);
-        }
+fn warn_of_unreadable(slots: &Slots, key: &str) {
+    if slots.get(key).is_some_and(|slot| matches!(slot.held, Held::Unreadable)) {
+        warn!(key, "the registry holds an entry that this version cannot read");
     }
 }

@@ -1,7 +1,12 @@
 //! Parts spread, and move when a process comes or goes.
 
-use staffetta_bus::PARTS;
+use std::collections::BTreeSet;
+
+use staffetta_bus::{Group, Ownership, OwnershipChange, PARTS};
 use staffetta_testkit::until;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{LIMIT, World};
 
@@ -85,4 +90,37 @@ async fn what_is_left_of_those_who_went_is_tidied_up() {
     .await
     .unwrap();
     stays.stop().await;
+}
+
+#[tokio::test]
+async fn two_groups_own_their_parts_beside_each_other() {
+    let world = World::new().await;
+    let mut kept = Vec::new();
+    for group in [Group::Send, Group::Deliver] {
+        // One process may be in both, under one name.
+        let ownership = Ownership::open(&world.bus, group, "a").await.unwrap();
+        let (changes, mut seen) = mpsc::channel(64);
+        let (giving, returned) = mpsc::channel(64);
+        let running = tokio::spawn(ownership.run(changes, returned, CancellationToken::new()));
+        let mut parts = BTreeSet::new();
+        while parts.len() < usize::from(PARTS) {
+            match timeout(LIMIT, seen.recv()).await.unwrap().unwrap() {
+                OwnershipChange::Gained { part, lease, .. } => {
+                    assert!(lease.is_valid() && parts.insert(part));
+                }
+                OwnershipChange::GiveBack { .. } => panic!("nobody else is there"),
+            }
+        }
+        kept.push((running, seen, giving));
+    }
+    let bucket = world.bus.jetstream().get_key_value("LEASES").await.unwrap();
+    for key in ["part.0", "part.31", "member.a/0", "deliver.part.0", "deliver.part.31", "deliver.member.a/0"]
+    {
+        assert!(bucket.get(key).await.unwrap().is_some(), "{key}");
+    }
+    for (running, mut seen, giving) in kept {
+        assert!(seen.try_recv().is_err(), "nothing is lost or asked back");
+        drop(giving);
+        running.abort();
+    }
 }

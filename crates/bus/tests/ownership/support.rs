@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use staffetta_bus::{Bus, Lease, Ownership, OwnershipChange, PARTS, Retention, Returned, boot_time};
+use staffetta_bus::{Bus, Group, Lease, Ownership, OwnershipChange, PARTS, Retention, Returned, boot_time};
 use staffetta_testkit::{NatsServer, until};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
@@ -185,7 +185,7 @@ pub(crate) struct Replica {
 
 impl Replica {
     pub(crate) async fn start(bus: Bus, name: &str, judge: Arc<Judge>) -> Self {
-        let ownership = Ownership::open(&bus, name).await.unwrap();
+        let ownership = Ownership::open(&bus, Group::Send, name).await.unwrap();
         let (book, stop) = (Arc::<Mutex<Book>>::default(), CancellationToken::new());
         let (changes, seen) = mpsc::channel(4);
         let (giving, returned) = mpsc::channel(4);

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use staffetta_bus::{Bus, PARTS, boot_time};
+use staffetta_bus::{Bus, Group, PARTS, boot_time};
 use staffetta_testkit::{FaultProxy, until};
 
 use crate::support::{LIMIT, Replica, SILENCE, World};
@@ -150,7 +150,7 @@ async fn a_part_that_is_not_given_back_in_order_stays() {
     use staffetta_bus::{Ownership, OwnershipChange, Returned};
     let world = World::new().await;
     let bus = Bus::connect(world.nats.url(), "a").await.unwrap();
-    let ownership = Ownership::open(&bus, "a").await.unwrap();
+    let ownership = Ownership::open(&bus, Group::Send, "a").await.unwrap();
     let (changes, mut seen) = tokio::sync::mpsc::channel(64);
     let (giving, returned) = tokio::sync::mpsc::channel(64);
     let stop = tokio_util::sync::CancellationToken::new();

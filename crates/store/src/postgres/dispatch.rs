@@ -139,7 +139,8 @@ struct Answer {
 }
 
 /// Grants the claims, or puts the commands in doubt, or leaves them as they are; and reads what is known of their
-/// users, whose conversations nobody has to wait for.
+/// users, whose conversations nobody has to wait for. The `LIMIT`s keep the contacts look-ups by tenant and number:
+/// joined, they may be looked through for the number alone.
 async fn claim_rows(
     connection: &mut PgConnection,
     rows: &[ClaimRow<'_>],
@@ -149,9 +150,10 @@ async fn claim_rows(
         "WITH claims AS MATERIALIZED (
              SELECT *
              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                         $7::text[], $8::text[], $9::bigint[], $10::timestamptz[], $11::bigint[], $12::text[])
+                         $7::text[], $8::text[], $9::bigint[], $10::timestamptz[], $11::bigint[], $12::text[], $14::text[])
                  WITH ORDINALITY
-                 AS k (tenant, id, channel, lane, user_key, kind, content, callback_data, epoch, at, sequence, alias, n)
+                 AS k (tenant, id, channel, lane, user_key, kind, content, callback_data, epoch, at, sequence, alias,
+                       number, n)
          ), claimed AS (
              INSERT INTO commands AS c (tenant, id, channel, lane, user_key, kind, content, callback_data, state,
                                         attempt, epoch, granted_to, sequence, claimed_at, created_at, updated_at)
@@ -193,15 +195,25 @@ async fn claim_rows(
          SELECT tenant, id, state, attempt, since, moved, perhaps_sent, user_key, kind, callback_data,
                 NULL::timestamptz AS wrote_at, NULL::bigint AS held_code, NULL::timestamptz AS held_at,
                 NULL::text AS held_template, NULL::bigint AS muted_code, NULL::timestamptz AS muted_at,
-                NULL::text AS muted_template
+                NULL::text AS muted_template, false AS switched_off
          FROM claimed
          UNION ALL
          SELECT k.tenant, k.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, c.wrote_at, c.held_code,
-                c.held_at, c.held_template, c.muted_code, c.muted_at, c.muted_template
+                c.held_at, c.held_template, c.muted_code, c.muted_at, c.muted_template,
+                COALESCE(o.switched_off, p.switched_off, false)
          FROM claims k
-         JOIN identities i ON i.tenant = k.tenant AND i.channel = k.channel AND i.alias = k.alias
-         JOIN conversations c ON c.id = i.conversation
-         WHERE c.wrote_at IS NOT NULL OR c.held_code IS NOT NULL OR c.muted_code IS NOT NULL",
+         LEFT JOIN identities i ON i.tenant = k.tenant AND i.channel = k.channel AND i.alias = k.alias
+         LEFT JOIN conversations c ON c.id = i.conversation
+         LEFT JOIN LATERAL (
+             SELECT true AS switched_off FROM contacts
+             WHERE tenant = k.tenant AND number = k.number AND NOT whatsapp LIMIT 1
+         ) o ON true
+         LEFT JOIN LATERAL (
+             SELECT true AS switched_off FROM contacts
+             WHERE tenant = k.tenant AND number = c.phone AND NOT whatsapp LIMIT 1
+         ) p ON true
+         WHERE c.wrote_at IS NOT NULL OR c.held_code IS NOT NULL OR c.muted_code IS NOT NULL
+            OR o.switched_off OR p.switched_off",
     )
     .bind(column(rows, |row| row.claim.tenant.as_str()))
     .bind(column(rows, |row| row.claim.id.as_str()))
@@ -216,6 +228,7 @@ async fn claim_rows(
     .bind(column(rows, |row| row.claim.sequence))
     .bind(column(rows, |row| row.alias.as_deref()))
     .bind(matches!(doubts, Doubts::Make))
+    .bind(column(rows, |row| row.number()))
     .fetch_all(connection)
     .await?;
     let (mut claimed, mut standings) = (Vec::with_capacity(rows.len()), Standings::new());

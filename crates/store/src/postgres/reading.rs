@@ -26,6 +26,15 @@ macro_rules! message {
     };
 }
 
+/// The tenant's contact of the user of `c`. See [`last_message`] for the `LIMIT`.
+macro_rules! contact {
+    () => {
+        "LEFT JOIN LATERAL (
+             SELECT * FROM contacts WHERE tenant = c.tenant AND number = c.phone LIMIT 1
+         ) x ON true "
+    };
+}
+
 /// The last message of `c`. The `LIMIT` keeps this a look-up for each conversation: joined, the conversations would
 /// lose their order.
 macro_rules! last_message {
@@ -36,6 +45,8 @@ macro_rules! last_message {
     };
 }
 
+/// The `OFFSET` keeps what is asked of each conversation a look-up too: without it the answers may be gathered for all
+/// conversations first.
 pub(crate) const CONVERSATIONS: &str = concat!(
     "SELECT ",
     conversation!(),
@@ -45,13 +56,18 @@ pub(crate) const CONVERSATIONS: &str = concat!(
          SELECT * FROM conversations c
          WHERE c.tenant = $1 AND c.merged_into IS NULL AND (c.last_at, c.id) < ($2, $3)
            AND ($4::text IS NULL OR c.channel = $4)
-           AND ($5::text IS NULL OR c.name ~ $5 OR c.username ~ $5)
+           AND ($5::text IS NULL OR c.name ~ $5 OR c.username ~ $5 OR EXISTS (
+                   SELECT FROM contacts x
+                   WHERE x.tenant = $1 AND x.number = c.phone AND (x.name ~ $5 OR x.company ~ $5)
+                   OFFSET 0))
            AND ($6::text IS NULL OR EXISTS (
-                   SELECT FROM identities i WHERE i.conversation = c.id AND i.alias >= $6 AND i.alias < $7))
+                   SELECT FROM identities i WHERE i.conversation = c.id AND i.alias >= $6 AND i.alias < $7
+                   OFFSET 0))
            AND (NOT $8 OR c.unread > 0)
          ORDER BY c.last_at DESC, c.id DESC
          LIMIT $9
      ) c ",
+    contact!(),
     last_message!(),
     " ORDER BY c.last_at DESC, c.id DESC"
 );
@@ -63,6 +79,7 @@ const CONVERSATION: &str = concat!(
     message!(),
     " FROM conversations asked
       JOIN conversations c ON c.id = COALESCE(asked.merged_into, asked.id) ",
+    contact!(),
     last_message!(),
     " WHERE asked.id = $1 AND asked.tenant = $2"
 );

@@ -13,14 +13,36 @@ impl Postgres {
         &self,
         tenant: &TenantId,
         before: Timestamp,
+        tried: Moment,
         limit: u32,
     ) -> Result<Pruned, StoreError> {
         let (before, limit) = (Moment::from(before), i64::from(limit));
+        let attempts = self.prune_attempts(tenant, tried, limit).await?;
+        if attempts > 0 {
+            return Ok(Pruned { attempts, ..Pruned::default() });
+        }
         let pruned = self.prune_events(tenant, before, limit).await?;
         if pruned.events > 0 {
             return Ok(pruned);
         }
         self.prune_conversations(tenant, before, limit).await
+    }
+
+    async fn prune_attempts(&self, tenant: &TenantId, before: Moment, limit: i64) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "DELETE FROM attempts
+             WHERE ctid = ANY (ARRAY(SELECT ctid FROM attempts
+                                     WHERE tenant = $1 AND at < $2
+                                     ORDER BY at
+                                     LIMIT $3
+                                     FOR UPDATE SKIP LOCKED))",
+        )
+        .bind(tenant.as_str())
+        .bind(before)
+        .bind(limit)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected())
     }
 
     async fn prune_events(
@@ -81,7 +103,7 @@ impl Postgres {
         .fetch_one(&self.pool)
         .await?;
         let [events, messages, commands] = [events, messages, commands].map(i64::cast_unsigned);
-        Ok(Pruned { events, messages, commands, conversations: 0 })
+        Ok(Pruned { events, messages, commands, ..Pruned::default() })
     }
 
     async fn prune_conversations(

@@ -8,6 +8,7 @@ use sqlx::FromRow;
 use staffetta_domain::{ConversationId, Direction, MessageState, Object};
 
 use super::{ConversationRecord, Edit, MessageError, MessageRecord, Step, WINDOW};
+use crate::contacts::Contact;
 use crate::moment::Moment;
 use crate::types::StoreError;
 
@@ -26,6 +27,11 @@ pub(crate) struct ConversationRow {
     last_at: Moment,
     sequence: i64,
     created_at: Moment,
+    contact_number: Option<String>,
+    contact_name: Option<String>,
+    contact_company: Option<String>,
+    contact_whatsapp: Option<bool>,
+    contact_updated_at: Option<Moment>,
     #[sqlx(flatten)]
     last: MessageRow,
 }
@@ -36,6 +42,17 @@ impl TryFrom<ConversationRow> for ConversationRecord {
     fn try_from(row: ConversationRow) -> Result<Self, StoreError> {
         let corrupt = || StoreError::Corrupt("a conversation");
         let window = |wrote_at: Moment| jiff::Timestamp::from(wrote_at).checked_add(WINDOW).ok();
+        let contact =
+            match (row.contact_number, row.contact_name, row.contact_whatsapp, row.contact_updated_at) {
+                (Some(number), Some(name), Some(whatsapp), Some(updated)) => Some(Contact {
+                    number,
+                    name,
+                    company: row.contact_company,
+                    whatsapp,
+                    updated: updated.into(),
+                }),
+                _ => None,
+            };
         Ok(Self {
             id: ConversationId::of_number(row.id),
             channel: row.channel.parse().map_err(|_| corrupt())?,
@@ -44,6 +61,7 @@ impl TryFrom<ConversationRow> for ConversationRecord {
             group_id: row.group_id,
             name: row.name,
             username: row.username,
+            contact,
             unread: u32::try_from(row.unread).map_err(|_| corrupt())?,
             window_closes_at: row.wrote_at.and_then(window),
             last_at: row.last_at.into(),

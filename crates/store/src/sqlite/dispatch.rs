@@ -21,9 +21,8 @@ impl Sqlite {
         let (mut rows, mut standings) = (Vec::with_capacity(batch.rows.len()), Standings::new());
         for row in &batch.rows {
             let claimed = claim(&mut transaction, row).await?;
-            if let Some(standing) = standing(&mut transaction, row).await? {
-                standings.insert((claimed.tenant.clone(), claimed.id.clone()), standing.into());
-            }
+            let standing = standing(&mut transaction, row).await?;
+            standings.insert((claimed.tenant.clone(), claimed.id.clone()), standing.into());
             rows.push(claimed);
         }
         let told = tell(&mut transaction, &batch.items, &doubts(&rows)).await?;
@@ -136,19 +135,20 @@ async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<
 }
 
 /// How the channel stands with the user.
-async fn standing(
-    connection: &mut SqliteConnection,
-    row: &ClaimRow<'_>,
-) -> Result<Option<StandingRow>, StoreError> {
+async fn standing(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<StandingRow, StoreError> {
     let found = sqlx::query_as(
-        "SELECT c.wrote_at, c.held_code, c.held_at, c.held_template, c.muted_code, c.muted_at, c.muted_template
-         FROM identities i JOIN conversations c ON c.id = i.conversation
-         WHERE i.tenant = ?1 AND i.channel = ?2 AND i.alias = ?3",
+        "SELECT c.wrote_at, c.held_code, c.held_at, c.held_template, c.muted_code, c.muted_at, c.muted_template,
+                EXISTS (SELECT 1 FROM contacts o
+                        WHERE o.tenant = ?1 AND o.number IN (?4, c.phone) AND NOT o.whatsapp) AS switched_off
+         FROM (SELECT 1)
+         LEFT JOIN identities i ON i.tenant = ?1 AND i.channel = ?2 AND i.alias = ?3
+         LEFT JOIN conversations c ON c.id = i.conversation",
     )
     .bind(row.claim.tenant.as_str())
     .bind(row.claim.channel.as_str())
     .bind(row.alias.as_deref())
-    .fetch_optional(connection)
+    .bind(row.number())
+    .fetch_one(connection)
     .await?;
     Ok(found)
 }

@@ -31,10 +31,12 @@ pub(crate) const CONVERSATIONS: &str = concat!(
     conversation!(),
     ", ",
     message!(),
-    " FROM conversations c LEFT JOIN messages m ON m.channel = c.channel AND m.wamid = c.last_wamid
+    " FROM conversations c
+      LEFT JOIN contacts x ON x.tenant = c.tenant AND x.number = c.phone
+      LEFT JOIN messages m ON m.channel = c.channel AND m.wamid = c.last_wamid
       WHERE c.tenant = ?1 AND c.merged_into IS NULL AND (c.last_at, c.id) < (?2, ?3)
         AND (?4 IS NULL OR c.channel = ?4)
-        AND (?5 IS NULL OR c.name GLOB ?5 OR c.username GLOB ?5)
+        AND (?5 IS NULL OR c.name GLOB ?5 OR c.username GLOB ?5 OR x.name GLOB ?5 OR x.company GLOB ?5)
         AND (?6 IS NULL OR EXISTS (
                 SELECT 1 FROM identities i WHERE i.conversation = c.id AND i.alias >= ?6 AND i.alias < ?7))
         AND (NOT ?8 OR c.unread > 0)
@@ -49,6 +51,7 @@ const CONVERSATION: &str = concat!(
     message!(),
     " FROM conversations asked
       JOIN conversations c ON c.id = COALESCE(asked.merged_into, asked.id)
+      LEFT JOIN contacts x ON x.tenant = c.tenant AND x.number = c.phone
       LEFT JOIN messages m ON m.channel = c.channel AND m.wamid = c.last_wamid
       WHERE asked.id = ?1 AND asked.tenant = ?2"
 );

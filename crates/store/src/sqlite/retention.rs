@@ -25,6 +25,7 @@ impl Sqlite {
         &self,
         tenant: &TenantId,
         before: Timestamp,
+        tried: Moment,
         limit: u32,
     ) -> Result<Pruned, StoreError> {
         let (tenant, before) = (tenant.as_str(), Moment::from(before));
@@ -49,6 +50,16 @@ impl Sqlite {
         if old.is_empty() {
             pruned = forget_conversations(&mut transaction, tenant, before, limit).await?;
         }
+        let done = sqlx::query(
+            "DELETE FROM attempts
+             WHERE id IN (SELECT id FROM attempts WHERE tenant = ?1 AND at < ?2 ORDER BY at LIMIT ?3)",
+        )
+        .bind(tenant)
+        .bind(tried)
+        .bind(i64::from(limit))
+        .execute(&mut *transaction)
+        .await?;
+        pruned.attempts = done.rows_affected();
         transaction.commit().await?;
         Ok(pruned)
     }

@@ -2,19 +2,26 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod attempts;
 mod batch;
 mod cancel;
 mod claim;
 mod connect;
+mod contacts;
+mod disabling;
+mod endpoints;
 mod faults;
 mod holds;
+mod numbers;
 mod race;
 mod reading;
 mod record;
+mod replays;
 mod retention;
 mod round_trip;
 mod schedule;
 mod sends;
+mod sent;
 mod settle;
 mod standing;
 mod support;

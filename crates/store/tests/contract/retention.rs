@@ -83,7 +83,7 @@ async fn what_is_old_goes_and_what_is_young_stays(store: Store) {
     tell(&store, &young).await;
 
     let pruned = prune(&store, &tenant(), boundary).await;
-    assert_eq!(pruned, Pruned { events: 3, messages: 2, commands: 1, conversations: 0 });
+    assert_eq!(pruned, Pruned { events: 3, messages: 2, commands: 1, conversations: 0, attempts: 0 });
     assert_eq!(store.command(&tenant(), &id("c-1")).await.unwrap(), None);
     assert!(store.command(&tenant(), &id("c-2")).await.unwrap().is_some());
     assert!(store.record(&young).await.unwrap().is_empty(), "known");
@@ -128,7 +128,7 @@ async fn other_tenants_keep_theirs(store: Store) {
     tell(&store, &own).await;
     tell(&store, &others).await;
     let pruned = prune(&store, &tenant(), afterwards()).await;
-    assert_eq!(pruned, Pruned { events: 2, messages: 2, commands: 0, conversations: 1 });
+    assert_eq!(pruned, Pruned { events: 2, messages: 2, commands: 0, conversations: 1, attempts: 0 });
     assert!(store.record(&others).await.unwrap().is_empty());
     let beta: TenantId = "beta".parse().unwrap();
     let theirs = store.conversations(&beta, &ConversationFilter::default(), None, 10).await.unwrap();
@@ -199,18 +199,18 @@ async fn a_message_goes_with_its_first_event_whatever_happened_since(store: Stor
     let boundary = Timestamp::now();
     tell(&store, &[edit_of("wamid.A"), proof("wamid.1", MessageState::Read, "c-1")]).await;
     let pruned = prune(&store, &tenant(), boundary).await;
-    assert_eq!(pruned, Pruned { events: 3, messages: 2, commands: 1, conversations: 0 });
+    assert_eq!(pruned, Pruned { events: 3, messages: 2, commands: 1, conversations: 0, attempts: 0 });
     let there = store.conversations(&tenant(), &ConversationFilter::default(), None, 10).await.unwrap();
     let messages = store.conversation_messages(&tenant(), there[0].id, None, 10).await.unwrap().unwrap();
     assert_eq!((there.len(), messages.len()), (1, 0));
     let pruned = prune(&store, &tenant(), afterwards()).await;
-    assert_eq!(pruned, Pruned { events: 2, messages: 0, commands: 0, conversations: 1 });
+    assert_eq!(pruned, Pruned { events: 2, messages: 0, commands: 0, conversations: 1, attempts: 0 });
 }
 
 async fn a_message_that_only_edits_speak_of_goes_with_them(store: Store) {
     tell(&store, &[edit_of("wamid.A")]).await;
     let pruned = prune(&store, &tenant(), afterwards()).await;
-    assert_eq!(pruned, Pruned { events: 1, messages: 1, commands: 0, conversations: 1 });
+    assert_eq!(pruned, Pruned { events: 1, messages: 1, commands: 0, conversations: 1, attempts: 0 });
 }
 
 fn edit_of(name: &str) -> Leaf {
@@ -252,7 +252,7 @@ async fn conversations_that_became_one_go_together(store: Store) {
     tell(&store, &[tie]).await;
     assert_eq!(conversations(&store).await, 1);
     let pruned = prune(&store, &tenant(), afterwards()).await;
-    assert_eq!(pruned, Pruned { events: 3, messages: 3, commands: 0, conversations: 2 });
+    assert_eq!(pruned, Pruned { events: 3, messages: 3, commands: 0, conversations: 2, attempts: 0 });
     let told = tell(&store, &[text_of("393481213456", "wamid.D"), text_of(user, "wamid.E")]).await;
     assert_ne!(told[0].conversation, told[1].conversation, "nothing is known of them any more");
 }

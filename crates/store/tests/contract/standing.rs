@@ -100,6 +100,7 @@ async fn a_refusal_holds_or_mutes(store: Store) {
         wrote: None,
         held: refused(131_026, at(10), None),
         muted: refused(131_049, at(11), Some("sale\u{fffd}")),
+        switched_off: false,
     };
     assert_eq!(standing(&store, PHONE, "c-1").await, expected);
     // Whether the refusal still counts after the user wrote is for the reader to say.
@@ -235,6 +236,7 @@ async fn conversations_that_become_one_keep_the_newest(store: Store) {
         wrote: Some(at(50)),
         held: refused(131_047, at(20), Some("x")),
         muted: refused(131_050, at(40), None),
+        switched_off: false,
     };
     for (key, name) in [("c-1", PHONE), ("c-2", USER)] {
         assert_eq!(standing(&store, name, key).await, expected);

@@ -7,19 +7,36 @@ use staffetta_domain::ConversationId;
 use staffetta_store::{ConversationCursor, ConversationFilter};
 
 use super::view::ConversationView;
-use super::{ReadError, cursor, named, within};
+use super::{ReadError, named, within};
 use crate::App;
 use crate::caller::{Caller, Reader};
 use crate::channels::Page;
+use crate::cursor;
 use crate::query::{InvalidParameter, Parameters, RawParameters};
 
-/// Longest part of a name that is looked for, in characters.
-const NAME_LIMIT: usize = 100;
-
-/// Most digits of a phone number.
-const NUMBER_LIMIT: usize = 15;
-
 /// `GET /v1/conversations`: the tenant's conversations, newest first.
+///
+/// While you page, a conversation in which somebody writes moves to the top of the list; nothing comes twice.
+#[utoipa::path(
+    get,
+    path = "/v1/conversations",
+    operation_id = "list_conversations",
+    tag = "conversations",
+    params(
+        ("channel" = Option<String>, Query, description = "Those of this channel"),
+        ("name" = Option<String>, Query, max_length = 100,
+            description = "Those whose user's or contact's name, username or company contains this, in any case"),
+        ("number" = Option<String>, Query, example = "39348",
+            description = "Those whose user has a phone number that begins so"),
+        ("unread" = Option<bool>, Query, description = "`true`: only those with something unread"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Most on a page; 50 if not given"),
+        ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page of conversations", body = Page<ConversationView>),
+        (status = 400, description = "`invalid-parameter`"),
+    ),
+)]
 pub(crate) async fn list(
     State(app): State<App>,
     Reader(Caller(tenant)): Reader,
@@ -50,33 +67,26 @@ fn filter(parameters: &mut Parameters) -> Result<ConversationFilter, InvalidPara
     };
     Ok(ConversationFilter {
         channel: parameters.id("channel")?,
-        name: parameters.take("name").map(name).transpose()?,
-        number: parameters.take("number").map(|raw| number(&raw)).transpose()?,
+        name: parameters.name()?,
+        number: parameters.number()?,
         unread_only,
     })
 }
 
-fn name(raw: String) -> Result<String, InvalidParameter> {
-    if (1..=NAME_LIMIT).contains(&raw.chars().count()) {
-        Ok(raw)
-    } else {
-        Err(InvalidParameter::new("name", format!("must be 1 to {NAME_LIMIT} characters")))
-    }
-}
-
-/// The digits. A `+` that was not escaped comes as a space.
-fn number(raw: &str) -> Result<String, InvalidParameter> {
-    let digits: String = raw.chars().filter(char::is_ascii_digit).collect();
-    let fits = raw.chars().all(|sign| sign.is_ascii_digit() || "+-(). ".contains(sign));
-    if fits && (1..=NUMBER_LIMIT).contains(&digits.len()) {
-        Ok(digits)
-    } else {
-        let problem = "must be the beginning of a phone number with its country code, 1 to 15 digits";
-        Err(InvalidParameter::new("number", problem))
-    }
-}
-
-/// `GET /v1/conversations/{id}`: one conversation. One that has gone into another is shown as that one.
+/// `GET /v1/conversations/{id}`: one conversation.
+///
+/// One that has gone into another is shown as that one.
+#[utoipa::path(
+    get,
+    path = "/v1/conversations/{id}",
+    operation_id = "get_conversation",
+    tag = "conversations",
+    params(("id" = String, Path, description = "The conversation's id", example = "c42")),
+    responses(
+        (status = 200, description = "The conversation", body = ConversationView),
+        (status = 404, description = "`conversation-not-found`"),
+    ),
+)]
 pub(crate) async fn one(
     State(app): State<App>,
     Reader(Caller(tenant)): Reader,
@@ -85,19 +95,4 @@ pub(crate) async fn one(
     let id = named(id).ok_or(ReadError::NotFound)?;
     let found = within(app.store.conversation(&tenant.id, id)).await?;
     found.map(|record| Json(record.into())).ok_or(ReadError::NotFound)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_comes_in_many_dresses() {
-        for raw in ["39348", "+39 348", " 39348", "+39 (3)4-8"] {
-            assert_eq!(number(raw).as_deref(), Ok("39348"), "{raw}");
-        }
-        for wrong in ["", "+", "x39", "1234567890123456", "３９"] {
-            assert!(number(wrong).is_err(), "{wrong}");
-        }
-    }
 }

@@ -12,6 +12,7 @@ use serde_json::Value;
 use staffetta_domain::{InvalidId, Wamid};
 use staffetta_store::Marked;
 use tokio::time::timeout;
+use utoipa::ToSchema;
 
 use super::view::ConversationView;
 use super::{ReadError, named, within};
@@ -25,6 +26,15 @@ pub(crate) const BODY_LIMIT: usize = 4 << 10;
 
 /// Longest wait for the body; with the database's limit it stays below that of the whole request.
 const BODY_TIME: Duration = Duration::from_secs(5);
+
+/// What to mark as read.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "it says what the body looks like; the body is read field by field")]
+pub(crate) struct UpTo {
+    /// The last message that somebody has seen: what stands after it stays unread.
+    #[schema(example = "wamid.HBgM…")]
+    up_to: Option<String>,
+}
 
 /// Why a conversation was not marked read.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +71,23 @@ impl IntoResponse for MarkReadError {
 }
 
 /// `POST /v1/conversations/{id}/read`: nothing is unread up to that message, or at all.
+///
+/// Without a body everything is read. Only your own count changes: the user is not told.
+#[utoipa::path(
+    post,
+    path = "/v1/conversations/{id}/read",
+    operation_id = "mark_read",
+    tag = "conversations",
+    params(("id" = String, Path, description = "The conversation's id", example = "c42")),
+    request_body = Option<UpTo>,
+    responses(
+        (status = 200, description = "The conversation", body = ConversationView),
+        (status = 400, description = "`invalid-parameter`, `broken-body`"),
+        (status = 404, description = "`conversation-not-found`; `message-not-found` with the field `up_to`"),
+        (status = 408, description = "`slow-body`"),
+        (status = 413, description = "`too-large`: the body is over 4 KiB"),
+    ),
+)]
 pub(crate) async fn mark_read(
     State(app): State<App>,
     Sender(Caller(tenant)): Sender,

@@ -2,27 +2,41 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use staffetta_store::{ConversationRecord, Edit, MessageError, MessageRecord, Step};
+use staffetta_store::{Contact, ConversationRecord, Edit, MessageError, MessageRecord, Step};
+use utoipa::ToSchema;
 
-#[derive(Serialize)]
+/// Everything that one user, or one group, and one of your channels said to each other.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Conversation)]
 pub(crate) struct ConversationView {
     id: String,
     channel: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<UserView>,
+    /// Your contact of the user's number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    contact: Option<KnownView>,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<GroupView>,
+    /// How many messages of the user nobody has marked read.
     unread: u32,
+    /// Until then you may write freely.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime)]
     window_closes_at: Option<String>,
+    #[schema(format = DateTime)]
     last_at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_message: Option<MessageView>,
+    /// The number of the last event.
     sequence: i64,
+    #[schema(format = DateTime)]
     created: String,
 }
 
-#[derive(Serialize)]
+/// What is known of a user.
+#[derive(Serialize, ToSchema)]
+#[schema(as = User)]
 struct UserView {
     #[serde(skip_serializing_if = "Option::is_none")]
     phone: Option<String>,
@@ -34,7 +48,26 @@ struct UserView {
     name: Option<String>,
 }
 
-#[derive(Serialize)]
+/// What you know of a user.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ContactOfUser)]
+struct KnownView {
+    name: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    company: Option<String>,
+    /// `false`: nothing is sent to the number.
+    whatsapp: bool,
+}
+
+impl From<Contact> for KnownView {
+    fn from(Contact { name, company, whatsapp, .. }: Contact) -> Self {
+        Self { name, company, whatsapp }
+    }
+}
+
+/// A group.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Group)]
 struct GroupView {
     id: String,
 }
@@ -52,6 +85,7 @@ impl From<ConversationRecord> for ConversationView {
             id: record.id.to_string(),
             channel: record.channel.to_string(),
             user,
+            contact: record.contact.map(Into::into),
             group: record.group_id.map(|id| GroupView { id }),
             unread: record.unread,
             window_closes_at: record.window_closes_at.map(|at| at.to_string()),
@@ -63,19 +97,27 @@ impl From<ConversationRecord> for ConversationView {
     }
 }
 
-#[derive(Serialize)]
+/// One message of a conversation.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ConversationMessage)]
 pub(crate) struct MessageView {
+    /// WhatsApp's id of it.
     wamid: String,
+    /// `in`: the user wrote it; `out`: you did.
     direction: &'static str,
+    /// The Cloud API's `type`.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     kind: Option<String>,
+    /// `received`, or how far your message has come.
     state: &'static str,
+    #[schema(format = DateTime)]
     at: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     from: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    /// What the Cloud API has in the field that the type names.
     content: Option<Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
     context: Option<Value>,
@@ -118,7 +160,9 @@ impl From<MessageRecord> for MessageView {
     }
 }
 
-#[derive(Serialize)]
+/// The last change of a message.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Edit)]
 struct EditView {
     at: String,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -133,7 +177,9 @@ impl From<Edit> for EditView {
     }
 }
 
-#[derive(Serialize)]
+/// One step of a message that you sent.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Status)]
 struct StepView {
     status: String,
     at: String,
@@ -157,7 +203,9 @@ impl From<Step> for StepView {
     }
 }
 
-#[derive(Serialize)]
+/// Why a message failed, or why its content can't be had.
+#[derive(Serialize, ToSchema)]
+#[schema(as = MessageError)]
 struct ErrorView {
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<i64>,

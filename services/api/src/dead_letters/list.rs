@@ -2,7 +2,6 @@
 
 use axum::Json;
 use axum::extract::State;
-use jiff::Timestamp;
 use staffetta_bus::{DeadStream, LetterFilter, LetterId};
 use staffetta_domain::TenantId;
 
@@ -14,6 +13,28 @@ use crate::channels::Page;
 use crate::query::{InvalidParameter, Parameters, RawParameters};
 
 /// `GET /v1/dead-letters`: the tenant's letters, oldest first.
+///
+/// What of yours could not be processed: a message that was rejected or has failed, or something that came in for one of
+/// your numbers and could not be recorded. It waits for 30 days to be looked at and replayed.
+#[utoipa::path(
+    get,
+    path = "/v1/dead-letters",
+    operation_id = "list_dead_letters",
+    tag = "dead letters",
+    params(
+        ("service" = Option<String>, Query, description = "Those of this service"),
+        ("channel" = Option<String>, Query, description = "Those of this channel"),
+        ("reason" = Option<String>, Query, description = "Those with this reason"),
+        ("since" = Option<String>, Query, format = DateTime, description = "Those of this time or later"),
+        ("until" = Option<String>, Query, format = DateTime, description = "Those before this time"),
+        ("limit" = Option<u32>, Query, minimum = 1, maximum = 200, description = "Most on a page; 50 if not given"),
+        ("cursor" = Option<String>, Query, description = "The `next` of the page before"),
+    ),
+    responses(
+        (status = 200, description = "A page of letters", body = Page<LetterView>),
+        (status = 400, description = "`invalid-parameter`"),
+    ),
+)]
 pub(crate) async fn list(
     State(app): State<App>,
     Reader(Caller(tenant)): Reader,
@@ -37,12 +58,7 @@ fn filter(parameters: &mut Parameters, tenant: &TenantId) -> Result<LetterFilter
         tenant: Some(tenant.clone()),
         channel: parameters.id("channel")?,
         reason: parameters.take("reason"),
-        since: moment(parameters, "since")?,
-        until: moment(parameters, "until")?,
+        since: parameters.moment("since")?,
+        until: parameters.moment("until")?,
     })
-}
-
-fn moment(parameters: &mut Parameters, name: &str) -> Result<Option<Timestamp>, InvalidParameter> {
-    let wrong = |_| InvalidParameter::new(name, "must be a time like 2026-11-21T09:30:00Z");
-    parameters.take(name).map(|text| text.parse()).transpose().map_err(wrong)
 }

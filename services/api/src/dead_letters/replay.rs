@@ -6,13 +6,15 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Serialize;
 use staffetta_outbox::Replayed;
+use utoipa::ToSchema;
 
 use super::{DeadLetterError, own};
 use crate::App;
 use crate::caller::{Caller, Manager};
 
 /// What was done with a letter.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Replayed)]
 pub(crate) struct ReplayedView {
     id: String,
     /// Where its payload is now.
@@ -23,6 +25,21 @@ pub(crate) struct ReplayedView {
 }
 
 /// `POST /v1/dead-letters/{id}/replay`: puts the payload back where it came from, and takes the letter away.
+///
+/// What is still wrong dies again, as a letter of its own.
+#[utoipa::path(
+    post,
+    path = "/v1/dead-letters/{id}/replay",
+    operation_id = "replay_dead_letter",
+    tag = "dead letters",
+    security(("key" = ["admin"])),
+    params(("id" = String, Path, description = "The letter's id", example = "d42")),
+    responses(
+        (status = 202, description = "It is back where it came from", body = ReplayedView),
+        (status = 404, description = "`dead-letter-not-found`"),
+        (status = 409, description = "`not-replayable`"),
+    ),
+)]
 pub(crate) async fn replay(
     State(app): State<App>,
     Manager(Caller(tenant)): Manager,

@@ -5,16 +5,23 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::Value;
 use staffetta_bus::{Letter, ShownPayload};
+use utoipa::ToSchema;
 
 /// A letter without its payload.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = DeadLetter)]
 pub(crate) struct LetterView {
     id: String,
+    #[schema(format = DateTime)]
     time: String,
+    /// Which service could not process it.
     service: String,
     channel: Option<String>,
+    /// A word that does not change.
     reason: String,
+    /// The reason in words.
     detail: String,
+    /// Where it came from.
     subject: String,
     /// Of the payload, in bytes.
     size: usize,
@@ -38,12 +45,15 @@ impl From<&Letter> for LetterView {
 }
 
 /// A letter as a whole.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
+#[schema(as = WholeDeadLetter)]
 pub(crate) struct WholeLetterView {
     #[serde(flatten)]
     letter: LetterView,
+    /// What it was, where that is JSON or a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload: Option<Value>,
+    /// What it was, otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     payload_base64: Option<String>,
 }

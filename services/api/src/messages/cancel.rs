@@ -49,7 +49,21 @@ impl IntoResponse for CancelMessageError {
     }
 }
 
-/// `DELETE /v1/messages/{id}`: takes the message back while it waits. The queue drops it when its turn comes.
+/// `DELETE /v1/messages/{id}`: takes the message back while it waits.
+///
+/// The queue drops it when its turn comes. Only a message that is `queued` can be taken back.
+#[utoipa::path(
+    delete,
+    path = "/v1/messages/{id}",
+    operation_id = "cancel_message",
+    tag = "messages",
+    params(("id" = String, Path, description = "Your id of the message, escaped as URLs need it", example = "inv-2026-0042")),
+    responses(
+        (status = 200, description = "The message: it will not be sent", body = MessageView),
+        (status = 404, description = "`message-not-found`"),
+        (status = 409, description = "`too-late`: `state` says how far it has come"),
+    ),
+)]
 pub(crate) async fn cancel(
     State(app): State<App>,
     Sender(Caller(tenant)): Sender,
@@ -69,7 +83,7 @@ pub(crate) async fn cancel(
         // WhatsApp took it, and may have told more since.
         Cancelled::TooLate(CommandState::Accepted) => {
             let record = look_up(&app, &tenant.id, &id).await?;
-            Err(CancelMessageError::TooLate(MessageView::from(record).state))
+            Err(CancelMessageError::TooLate(MessageView::from(record).state()))
         }
         Cancelled::TooLate(state) => Err(CancelMessageError::TooLate(state.as_str())),
         Cancelled::Unknown => Err(CancelMessageError::NotFound),

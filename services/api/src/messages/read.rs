@@ -40,6 +40,17 @@ impl IntoResponse for ReadMessageError {
 }
 
 /// `GET /v1/messages/{id}`: how far the message has come.
+#[utoipa::path(
+    get,
+    path = "/v1/messages/{id}",
+    operation_id = "get_message",
+    tag = "messages",
+    params(("id" = String, Path, description = "Your id of the message, escaped as URLs need it", example = "inv-2026-0042")),
+    responses(
+        (status = 200, description = "The message", body = MessageView),
+        (status = 404, description = "`message-not-found`"),
+    ),
+)]
 pub(crate) async fn read(
     State(app): State<App>,
     Reader(Caller(tenant)): Reader,

@@ -11,16 +11,16 @@ use bytes::Bytes;
 use staffetta_bus::PublishError;
 use staffetta_domain::{CommandId, InvalidCommand};
 use staffetta_runtime::crash::crash_point;
-use staffetta_store::{CommandRecord, NewCommand, StoreError};
+use staffetta_store::{CommandRecord, Contact, NewCommand, StoreError};
 use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
-use tracing::warn;
 
+use super::form::SendCommand;
 use super::publish::publish;
 use super::{MessageView, Wanted};
 use crate::App;
 use crate::caller::Sender;
-use crate::problem::{Kind, Problem, chain};
+use crate::problem::{Kind, Problem};
 
 /// Largest body, in bytes.
 pub(crate) const BODY_LIMIT: usize = 1 << 20;
@@ -33,7 +33,6 @@ const ROOM_TIME: Duration = Duration::from_secs(1);
 const BODY_TIME: Duration = Duration::from_secs(5);
 const LOOK_UP_TIME: Duration = Duration::from_secs(2);
 pub(super) const PUBLISH_TIME: Duration = Duration::from_secs(5);
-const NOTE_TIME: Duration = Duration::from_secs(1);
 
 /// Why a message was not taken in.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +49,8 @@ pub(crate) enum SendMessageError {
     Invalid(#[from] InvalidCommand),
     #[error("none of your channels has this id")]
     NoChannel,
+    #[error("the switch of the contact with this number is off: nothing is sent to it")]
+    SwitchedOff,
     #[error("whether the message is known already can't be told: it was not queued")]
     Store(#[from] StoreError),
     #[error("whether the message is known already could not be told in time: it was not queued")]
@@ -77,6 +78,7 @@ impl IntoResponse for SendMessageError {
             Self::BrokenBody => Problem::of(Kind::BROKEN_BODY, &self),
             Self::Invalid(invalid) => Problem::of(Kind::INVALID_MESSAGE, &self).field(invalid.field.clone()),
             Self::NoChannel => Problem::of(Kind::NO_CHANNEL, &self).field("channel".into()),
+            Self::SwitchedOff => Problem::of(Kind::SWITCHED_OFF, &self).field("to".into()),
             Self::Store(error) => Problem::of(Kind::of_store(error), &self).retry_after(2),
             Self::StoreTimedOut => Problem::of(Kind::UNAVAILABLE, &self).retry_after(2),
             Self::QueueFull => Problem::of(Kind::QUEUE_FULL, &self).retry_after(10),
@@ -110,22 +112,60 @@ impl IntoResponse for Sent {
 }
 
 /// `POST /v1/messages`: takes the message in once, and answers before it is sent.
+///
+/// The same id again is answered with the message as it stands, and sent once.
+#[utoipa::path(
+    post,
+    path = "/v1/messages",
+    operation_id = "send_message",
+    tag = "messages",
+    params(
+        ("Idempotency-Key" = Option<String>, Header, description = "The message's `id`, if the body holds none"),
+        ("traceparent" = Option<String>, Header, description = "W3C Trace Context: passed on with the message"),
+    ),
+    request_body = SendCommand,
+    responses(
+        (status = 202, description = "It is stored safely, and will be sent", body = MessageView,
+            headers(("Location" = String, description = "The message's address"))),
+        (status = 200, description = "It was taken in before: nothing was done", body = MessageView),
+        (status = 400, description = "`broken-body`"),
+        (status = 404, description = "`channel-not-found`"),
+        (status = 408, description = "`slow-body`"),
+        (status = 413, description = "`too-large`: the body is over 1 MiB, or the queue's own limit"),
+        (status = 422, description = "`invalid-message`: `field` names what is wrong; `recipient-switched-off`"),
+        (status = 429, description = "`queue-full`, `rate-limited`: repeat after `Retry-After` seconds"),
+        (status = 503, description = "`unavailable`: nothing was queued; `in-doubt`: repeat with the `id` given"),
+    ),
+)]
 pub(crate) async fn send(
     State(app): State<App>,
     Sender(caller): Sender,
     request: Request,
 ) -> Result<Sent, SendMessageError> {
     let headers = request.headers().clone();
-    let _room = room(&app, kib(&request)?).await?;
-    let body = whole_body(request).await?;
+    let (_room, body) = take_body(&app, request).await?;
     let wanted = Wanted::parse(&app.registry.load(), &caller, &headers, &body)?;
-    if let Some(known) = look_up(&app, &wanted.command).await? {
+    take_in(&app, wanted).await
+}
+
+/// The body of a request for a message, and the room in memory that it takes until it is dropped.
+pub(crate) async fn take_body(
+    app: &App,
+    request: Request,
+) -> Result<(SemaphorePermit<'_>, Bytes), SendMessageError> {
+    let room = room(app, kib(&request)?).await?;
+    Ok((room, whole_body(request).await?))
+}
+
+/// Puts the message on SEND, unless it is known already.
+pub(crate) async fn take_in(app: &App, wanted: Wanted) -> Result<Sent, SendMessageError> {
+    if let Some(known) = look_up(app, &wanted.command).await? {
         return Ok(Sent::Known(known));
     }
     crash_point("api.before-publish");
-    publish(&app, &wanted).await?;
+    publish(app, &wanted).await?;
     crash_point("api.after-publish");
-    note(&app, &wanted.command).await;
+    app.notes.note(&wanted.command).await;
     Ok(Sent::Queued(wanted))
 }
 
@@ -158,21 +198,16 @@ async fn whole_body(request: Request) -> Result<Bytes, SendMessageError> {
     }
 }
 
+/// The command, if it is known already. One that is not must not be to a contact whose switch is off.
 async fn look_up(app: &App, command: &NewCommand) -> Result<Option<CommandRecord>, SendMessageError> {
-    let known = timeout(LOOK_UP_TIME, app.store.command(&command.tenant, &command.id)).await;
-    Ok(known.map_err(|_| SendMessageError::StoreTimedOut)??)
-}
-
-/// Makes the command known before the dispatcher has seen it. The queue has it already: without this it is only
-/// known a little later.
-async fn note(app: &App, command: &NewCommand) {
-    let noted = timeout(NOTE_TIME, app.store.enqueue(std::slice::from_ref(command))).await;
-    let error = match noted {
-        Ok(Ok(())) => return,
-        Ok(Err(error)) => chain(&error),
-        Err(_) => "no answer in time".into(),
-    };
-    warn!(tenant = %command.tenant, command = %command.id, error, "a queued command could not be noted");
+    let NewCommand { tenant, id, user, .. } = command;
+    let looking = async { tokio::try_join!(app.store.command(tenant, id), app.store.contact(tenant, user)) };
+    let (known, contact) =
+        timeout(LOOK_UP_TIME, looking).await.map_err(|_| SendMessageError::StoreTimedOut)??;
+    match contact {
+        Some(Contact { whatsapp: false, .. }) if known.is_none() => Err(SendMessageError::SwitchedOff),
+        _ => Ok(known),
+    }
 }
 
 /// The message's address. An id may hold any printable character, so most are escaped.

@@ -4,9 +4,8 @@ use async_nats::HeaderMap as NatsHeaders;
 use axum::http::{HeaderMap, HeaderValue};
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::Value;
-use staffetta_bus::{Encoding, Registry, command_fields, encode_command};
-use staffetta_domain::{ChannelId, CommandFields, CommandId, InvalidCommand, InvalidId, Lane};
+use staffetta_bus::{Encoding, Registry, WantedCommand, command_fields, take_channel};
+use staffetta_domain::{CommandFields, CommandId, InvalidCommand};
 use staffetta_store::NewCommand;
 use uuid::Uuid;
 
@@ -31,44 +30,37 @@ impl Wanted {
         body: &[u8],
     ) -> Result<Self, SendMessageError> {
         let mut fields = command_fields(Encoding::Json, body)?;
+        fields.id = one_id(fields.id.take(), headers.get("Idempotency-Key"))?;
+        Self::of(registry, caller, headers, fields)
+    }
+
+    /// The same of a command whose fields are there already, its `channel` among the rest. Of the headers, only what
+    /// travels with the message counts.
+    pub(crate) fn of(
+        registry: &Registry,
+        caller: &Caller,
+        headers: &HeaderMap,
+        mut fields: CommandFields,
+    ) -> Result<Self, SendMessageError> {
         let channel = take_channel(&mut fields)?;
+        let channel = channel.ok_or_else(|| InvalidCommand::new("channel", "is missing"))?;
         if !caller.owns(registry, &channel) {
             return Err(SendMessageError::NoChannel);
         }
-        let lane = lane(&fields)?;
-        fields.id = one_id(fields.id.take(), headers.get("Idempotency-Key"))?;
-        let checked = fields.clone().check(&caller.0.id, &channel, lane, made_up_id)?;
         let at = now_to_the_microsecond();
-        checked.check_times(at)?;
-        fields.id = Some(checked.id.to_string());
-        fields.rest.retain(|name, _| *name == checked.kind);
-        let payload = encode(&fields, &checked.kind)?;
+        let wanted = WantedCommand::of(fields, &caller.0.id, &channel, at, made_up_id)?;
+        let WantedCommand { command: checked, payload } = wanted;
         let command = NewCommand {
             tenant: caller.0.id.clone(),
             channel,
             id: checked.id,
-            lane,
+            lane: checked.lane,
             user: checked.to.key().to_owned(),
             callback_data: checked.callback_data,
             at,
         };
         Ok(Self { command, send_at: checked.send_at, headers: nats_headers(headers), payload })
     }
-}
-
-fn take_channel(fields: &mut CommandFields) -> Result<ChannelId, InvalidCommand> {
-    match fields.rest.remove("channel") {
-        None | Some(Value::Null) => Err(InvalidCommand::new("channel", "is missing")),
-        Some(Value::String(id)) => {
-            id.parse().map_err(|invalid: InvalidId| InvalidCommand::new("channel", invalid.problem))
-        }
-        Some(_) => Err(InvalidCommand::new("channel", "must be a text")),
-    }
-}
-
-fn lane(fields: &CommandFields) -> Result<Lane, InvalidCommand> {
-    let Some(name) = &fields.lane else { return Ok(Lane::default()) };
-    name.parse().map_err(|invalid: InvalidId| InvalidCommand::new("lane", invalid.problem))
 }
 
 /// The id of the body, or else that of the header; both may stand if they are the same.
@@ -91,15 +83,6 @@ fn made_up_id() -> CommandId {
 fn now_to_the_microsecond() -> Timestamp {
     let now = Timestamp::now();
     Timestamp::from_microsecond(now.as_microsecond()).unwrap_or(now)
-}
-
-fn encode(fields: &CommandFields, kind: &str) -> Result<Bytes, InvalidCommand> {
-    let payload = encode_command(fields);
-    // Protocol Buffers are read to a lesser depth than JSON: the dispatcher must be able to read it.
-    match command_fields(Encoding::Protobuf, &payload) {
-        Ok(_) => Ok(payload),
-        Err(_) => Err(InvalidCommand::new(kind, "is nested too deeply")),
-    }
 }
 
 fn nats_headers(headers: &HeaderMap) -> NatsHeaders {

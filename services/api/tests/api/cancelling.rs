@@ -24,7 +24,8 @@ async fn it_is_taken_back_once(gateway: &Gateway) {
     let cancelled = gateway.delete("/v1/messages/inv-1").await;
     assert_eq!(cancelled.status, 200);
     let expected = json!({
-        "id": "inv-1", "channel": "acme-orders", "lane": "normal", "state": "cancelled", "attempt": 0,
+        "id": "inv-1", "channel": "acme-orders", "to": "393481213456", "lane": "normal", "state": "cancelled",
+        "attempt": 0,
         "created": created, "updated": cancelled.json["updated"],
     });
     assert_eq!(cancelled.json, expected);

@@ -11,7 +11,7 @@ use staffetta_testkit::Postgres;
 
 use crate::harness::{ACME, Answer, Gateway, OTHER};
 
-const ANNA: &str = "393481213456";
+pub(crate) const ANNA: &str = "393481213456";
 
 #[tokio::test]
 async fn a_conversation_is_shown_from_sqlite() {
@@ -266,7 +266,7 @@ async fn without_the_database_nothing_is_shown() {
     }
 }
 
-async fn record(gateway: &Gateway, leaves: &[Leaf]) {
+pub(crate) async fn record(gateway: &Gateway, leaves: &[Leaf]) {
     gateway.store.record(leaves).await.unwrap();
 }
 
@@ -303,7 +303,7 @@ fn seen(number: &str, seconds: i64) -> Sighting {
 }
 
 /// What the recorder makes of a user's text.
-fn wrote(number: &str, wamid: &str, seconds: i64) -> Leaf {
+pub(crate) fn wrote(number: &str, wamid: &str, seconds: i64) -> Leaf {
     let raw = json!({"type": "text", "text": {"body": format!("text of {wamid}")}});
     let data = json!({"type": "text", "from": number, "name": "Anna", "raw": raw});
     let touch = Touch::Brought {

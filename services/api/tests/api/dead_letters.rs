@@ -11,7 +11,7 @@ use staffetta_testkit::NatsOptions;
 use crate::harness::{ACME, Answer, Gateway, LANE, OTHER};
 
 /// A command of acme that is no message.
-fn rejected(id: &str) -> DeadLetter {
+pub(crate) fn rejected(id: &str) -> DeadLetter {
     DeadLetter {
         id: EventId::of(&[id]),
         service: "dispatcher",
@@ -41,7 +41,7 @@ fn unrouted() -> DeadLetter {
     }
 }
 
-async fn write(gateway: &Gateway, letters: impl IntoIterator<Item = DeadLetter>) {
+pub(crate) async fn write(gateway: &Gateway, letters: impl IntoIterator<Item = DeadLetter>) {
     for letter in letters {
         DeadLetters::new(gateway.bus.clone()).write(&letter).await.unwrap();
     }

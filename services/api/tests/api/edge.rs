@@ -21,7 +21,7 @@ async fn an_address_or_a_method_that_is_not_served_is_a_problem_too() {
         gateway.get(path).await.is_problem(404, "not-found");
     }
     for (method, path, allowed) in [
-        (Method::GET, "/v1/messages", "POST"),
+        (Method::PUT, "/v1/messages", "GET,HEAD,POST"),
         (Method::POST, "/v1/messages/a", "GET,HEAD,DELETE"),
         (Method::POST, "/v1/channels", "GET,HEAD"),
     ] {

@@ -1,6 +1,7 @@
 //! One API with a NATS server and a database of its own, and two tenants: `acme`, and `other` who must see nothing.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -9,7 +10,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
 use staffetta_api::Api;
 use staffetta_bus::{
-    Bus, Encoding, RegistryFile, RegistryStore, RegistryView, Retention, Unnamed, command_fields,
+    Bus, Encoding, MasterKey, RegistryFile, RegistryStore, RegistryView, Retention, Unnamed, command_fields,
     decode_event,
 };
 use staffetta_domain::{CommandFields, Event};
@@ -23,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 /// How many commands a lane holds here.
 pub(crate) const LANE: i64 = 5;
+
+/// Longest wait for anything.
+pub(crate) const WAIT: Duration = Duration::from_secs(30);
 
 pub(crate) const ACME: &str = "key-of-acme";
 pub(crate) const OTHER: &str = "key-of-other";
@@ -66,42 +70,67 @@ pub(crate) struct Gateway {
     http: reqwest::Client,
 }
 
+/// What a gateway is started with.
+pub(crate) struct Setup<'a> {
+    pub(crate) nats: NatsOptions,
+    /// SQLite in a folder of its own if none is named.
+    pub(crate) database: Option<&'a str>,
+    pub(crate) registry: &'a str,
+    pub(crate) api: ApiConfig,
+    pub(crate) graph: GraphConfig,
+    pub(crate) master: Option<Arc<MasterKey>>,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        let listen = Listen("127.0.0.1:0".parse().unwrap());
+        let api = ApiConfig { listen, ..ApiConfig::default() };
+        let (nats, graph) = (NatsOptions::default(), GraphConfig::default());
+        Self { nats, database: None, registry: REGISTRY, api, graph, master: None }
+    }
+}
+
 impl Gateway {
     pub(crate) async fn start() -> Self {
-        Self::start_with_nats(NatsOptions::default()).await
+        Self::start_as(Setup::default()).await
     }
 
-    pub(crate) async fn start_with_nats(options: NatsOptions) -> Self {
-        let folder = TempDir::new().unwrap();
-        let url = format!("sqlite:{}", folder.path().join("api.db").display());
-        Self::start_on(options, folder, &url).await
+    pub(crate) async fn start_with_nats(nats: NatsOptions) -> Self {
+        Self::start_as(Setup { nats, ..Setup::default() }).await
     }
 
     pub(crate) async fn start_with_database(url: &str) -> Self {
-        Self::start_on(NatsOptions::default(), TempDir::new().unwrap(), url).await
+        Self::start_as(Setup { database: Some(url), ..Setup::default() }).await
     }
 
-    async fn start_on(options: NatsOptions, folder: TempDir, database: &str) -> Self {
-        let nats = NatsServer::start_with(options).await.unwrap();
+    pub(crate) async fn start_as(setup: Setup<'_>) -> Self {
+        let folder = TempDir::new().unwrap();
+        let file = format!("sqlite:{}", folder.path().join("api.db").display());
+        let nats = NatsServer::start_with(setup.nats).await.unwrap();
         let server = nats.url().trim_start_matches("nats://").parse().unwrap();
         let wire = FaultProxy::before(server).await.unwrap();
         let bus = Bus::connect(&wire.address().to_string(), "api test").await.unwrap();
         let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 20, lane_max_commands: LANE };
         bus.set_up_streams(&retention).await.unwrap();
-        let registry = RegistryStore::open(&bus, None).await.unwrap();
-        let plan = registry.plan(vec![RegistryFile::parse(REGISTRY).unwrap()], Unnamed::Keep).await.unwrap();
-        registry.apply(plan).await.unwrap();
-        let store = Store::connect(database, &StoreOptions::default()).await.unwrap();
+        register_sealed(&bus, setup.registry, setup.master.clone()).await;
+        let store = Store::connect(setup.database.unwrap_or(&file), &StoreOptions::default()).await.unwrap();
         store.migrate().await.unwrap();
         let (stop, health) = (CancellationToken::new(), Health::default());
-        let (view, following) = RegistryView::follow(&bus, None, stop.clone()).await.unwrap();
-        let config = ApiConfig { listen: Listen("127.0.0.1:0".parse().unwrap()), ..ApiConfig::default() };
-        let api = Api::bind(&config, &GraphConfig::default(), None, bus.clone(), view, store.clone(), &health).await.unwrap();
+        let (view, following) = RegistryView::follow(&bus, setup.master.clone(), stop.clone()).await.unwrap();
+        let (bound, kept) = (bus.clone(), store.clone());
+        let api =
+            Api::bind(&setup.api, &setup.graph, setup.master, bound, view, kept, &health).await.unwrap();
         let address = api.address();
         let stopping = stop.clone();
         let running = tokio::spawn(async { tokio::join!(api.run(stopping), following).0 });
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(WAIT).build().unwrap();
         Self { nats, wire, bus, store, health, address, stop, running, folder, http }
+    }
+
+    /// The same, as it looks from this other address of the machine.
+    pub(crate) fn seen_from(&mut self, address: [u8; 4]) {
+        let http = reqwest::Client::builder().no_proxy().timeout(WAIT);
+        self.http = http.local_address(IpAddr::from(address)).build().unwrap();
     }
 
     /// The SQLite file.
@@ -132,6 +161,10 @@ impl Gateway {
 
     pub(crate) async fn get_as(&self, key: &str, path: &str) -> Answer {
         Answer::of(self.request(Method::GET, path).bearer_auth(key).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: &Value) -> Answer {
+        Answer::of(self.request(Method::PUT, path).bearer_auth(ACME).json(body).send().await.unwrap()).await
     }
 
     pub(crate) async fn delete(&self, path: &str) -> Answer {
@@ -175,6 +208,18 @@ impl Gateway {
     }
 }
 
+/// Adds these entries to the registry.
+pub(crate) async fn register(bus: &Bus, entries: &str) {
+    register_sealed(bus, entries, None).await;
+}
+
+/// The same, secrets of theirs included.
+async fn register_sealed(bus: &Bus, entries: &str, master: Option<Arc<MasterKey>>) {
+    let registry = RegistryStore::open(bus, master).await.unwrap();
+    let plan = registry.plan(vec![RegistryFile::parse(entries).unwrap()], Unnamed::Keep).await.unwrap();
+    registry.apply(plan).await.unwrap();
+}
+
 /// One entry of SEND.
 pub(crate) struct Queued {
     pub(crate) subject: String,
@@ -194,7 +239,8 @@ pub(crate) struct Answer {
 impl Answer {
     pub(crate) async fn of(response: Response) -> Self {
         let (status, headers) = (response.status(), response.headers().clone());
-        let json = serde_json::from_str(&response.text().await.unwrap()).unwrap();
+        let text = response.text().await.unwrap();
+        let json = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap() };
         Self { status, headers, json }
     }
 

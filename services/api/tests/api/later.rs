@@ -39,7 +39,9 @@ async fn a_message_for_later_goes_on_send_with_its_time_and_can_be_taken_back() 
     };
     assert_eq!(gateway.store.schedule(&[scheduled]).await.unwrap(), [true]);
     gateway.bus.jetstream().get_stream("SEND").await.unwrap().purge().await.unwrap();
-    assert_eq!(gateway.get("/v1/messages/a").await.json["state"], "queued");
+    let waiting = gateway.get("/v1/messages/a").await.json;
+    assert_eq!((&waiting["state"], &waiting["send_at"]), (&json!("queued"), &json!(at)));
+    assert_eq!(gateway.get("/v1/messages").await.json["items"][0], waiting);
     assert_eq!(gateway.post(&text("a")).await.status, 200);
     assert!(gateway.queue().await.is_empty());
 

@@ -25,7 +25,7 @@ async fn every_state_is_shown(gateway: &Gateway) {
     assert_eq!(queued.status, 200);
     let (created, updated) = (&queued.json["created"], &queued.json["updated"]);
     let expected = json!({
-        "id": "a", "channel": "acme-orders", "lane": "urgent", "state": "queued", "attempt": 0,
+        "id": "a", "channel": "acme-orders", "to": "393481213456", "lane": "urgent", "state": "queued", "attempt": 0,
         "created": created, "updated": updated,
     });
     assert_eq!(queued.json, expected);

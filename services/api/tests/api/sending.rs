@@ -23,7 +23,8 @@ async fn a_message_that_was_taken_in_is_on_send_as_it_was_written() {
     assert_eq!(answer.header("location"), "/v1/messages/inv-2026-0042");
     let created = answer.json["created"].as_str().unwrap();
     let expected = json!({
-        "id": "inv-2026-0042", "channel": "acme-orders", "lane": "urgent", "state": "queued", "created": created,
+        "id": "inv-2026-0042", "channel": "acme-orders", "to": "393481213456", "lane": "urgent", "state": "queued",
+        "callback_data": "order 7", "created": created,
     });
     assert_eq!(answer.json, expected);
 

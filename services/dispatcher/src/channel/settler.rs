@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use staffetta_bus::{DeadLetter, Lease};
+use staffetta_bus::{Bus, DeadLetter, Lease};
 use staffetta_domain::{CommandId, Lane, TenantId};
 use staffetta_outbox::DeadLetters;
 use staffetta_store::CommandRecord;
@@ -16,6 +16,7 @@ use crate::machine::{Order, Rejection, Settled, Then, Written};
 /// Writes ends, apart from the actor.
 #[derive(Clone)]
 pub(super) struct Settler {
+    pub(super) bus: Bus,
     pub(super) ledger: Ledger,
     pub(super) dead: DeadLetters,
     pub(super) lease: Lease,
@@ -31,13 +32,17 @@ impl Settler {
     /// # Errors
     /// If the ledger has ended.
     pub(super) async fn settle(&self, order: Order) -> anyhow::Result<Settled> {
-        let Order { lane, sequence, outcome, letter, then } = order;
+        let Order { lane, sequence, outcome, letter, reply_to, then } = order;
         if let Some(letter) = letter
             && !self.write(&letter).await
         {
             return Ok(Settled::left(lane, sequence));
         }
+        let answer = reply_to.zip(outcome.event.clone());
         let taken = self.ledger.settle(outcome).await?;
+        if let Some((reply_to, event)) = answer.filter(|_| taken) {
+            self.bus.answer(&reply_to, &event).await;
+        }
         let written = if taken { Written::Yes } else { Written::Refused };
         Ok(Settled { lane, sequence, written, then })
     }
@@ -64,12 +69,12 @@ impl Settler {
             return Ok(rejections.iter().map(left).collect());
         };
         let rejecting = rejections.into_iter().zip(records).map(|(rejection, record)| async move {
-            let Rejection { sequence, outcome, letter } = rejection;
+            let Rejection { sequence, outcome, letter, reply_to } = rejection;
             if record.is_some_and(|record| record.state != staffetta_domain::CommandState::Queued) {
                 return Ok(self.bury(lane, sequence, letter).await);
             }
             let (letter, then) = (Some(letter), Then::Close(None));
-            self.settle(Order { lane, sequence, outcome, letter, then }).await
+            self.settle(Order { lane, sequence, outcome, letter, reply_to, then }).await
         });
         futures_util::future::try_join_all(rejecting).await
     }

@@ -150,6 +150,7 @@ impl ChannelActor {
 
     fn settler(&self) -> Settler {
         Settler {
+            bus: self.shared.bus.clone(),
             ledger: self.ledger.clone(),
             dead: self.shared.dead.clone(),
             lease: self.lease.clone(),

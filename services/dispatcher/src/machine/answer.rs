@@ -242,7 +242,7 @@ impl Machine {
     fn settle_again(&mut self, armed: Armed, settlement: Settlement, until: Duration, now: &Now) {
         let outcome = self.outcome(armed.lane, &armed.queued.command.id, settlement, None, now);
         let sequence = armed.queued.sequence();
-        self.settle(armed.lane, sequence, outcome, None, Then::Again(armed.queued, until));
+        self.settle(armed.lane, sequence, outcome, Then::Again(armed.queued, until));
     }
 
     /// Gives back what was claimed and not sent.
@@ -262,7 +262,7 @@ impl Machine {
         let Armed { lane, queued, attempt, .. } = armed;
         let outcome =
             self.outcome(lane, &queued.command.id, Settlement::InDoubt(why.into()), Some(event), now);
-        self.settle(lane, queued.sequence(), outcome, None, Then::Doubt(queued, attempt));
+        self.settle(lane, queued.sequence(), outcome, Then::Doubt(queued, attempt));
     }
 
     /// Ends a command of which nobody can say whether it was sent.
@@ -282,7 +282,7 @@ impl Machine {
         }
         info!(channel = %self.id, command = %queued.command.id, "no status came: sending again");
         let outcome = self.outcome(lane, &queued.command.id, Settlement::Retry(why.into()), None, now);
-        self.settle(lane, queued.sequence(), outcome, None, Then::Again(queued, Duration::ZERO));
+        self.settle(lane, queued.sequence(), outcome, Then::Again(queued, Duration::ZERO));
     }
 }
 

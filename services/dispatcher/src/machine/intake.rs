@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use staffetta_bus::{Batch, DeadLetter, QueuedMessage};
+use staffetta_bus::{Batch, DeadLetter, QueuedMessage, ReplyTo};
 use staffetta_domain::{Command, CommandFields, CommandId, EventType, InvalidCommand, Lane};
 use staffetta_store::{Outcome, Scheduled, Settlement};
 
@@ -40,6 +40,8 @@ pub(crate) struct Rejection {
     pub(crate) sequence: u64,
     pub(crate) outcome: Outcome,
     pub(crate) letter: DeadLetter,
+    /// Who is to be answered with the outcome's event.
+    pub(crate) reply_to: Option<ReplyTo>,
 }
 
 impl Machine {
@@ -182,7 +184,8 @@ impl Machine {
         let why = invalid.to_string();
         let letter = dead_letter(&self.subject(lane), message, &id, "invalid_command", why.clone(), now.wall);
         let outcome = self.outcome(lane, &id, Settlement::Rejected(why), Some(event), now);
-        Rejection { sequence: message.sequence, outcome, letter }
+        let reply_to = ReplyTo::of(&message.headers, &self.tenant).ok().flatten();
+        Rejection { sequence: message.sequence, outcome, letter, reply_to }
     }
 }
 
@@ -194,6 +197,7 @@ fn parse(
     let check = |fields: CommandFields| {
         let command = fields.check(&subject.tenant, &subject.channel, subject.lane, || id.clone())?;
         command.check_times(message.stored)?;
+        ReplyTo::of(&message.headers, &subject.tenant)?;
         Ok(command)
     };
     fields.and_then(check).map_err(|invalid| (id, invalid))

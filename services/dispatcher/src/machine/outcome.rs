@@ -6,7 +6,6 @@ use staffetta_domain::{CommandId, Event, EventType, Lane, ProviderError, Reach};
 use staffetta_store::{Outcome, Settlement};
 
 use super::sending::Armed;
-use super::settling::Then;
 use super::{Action, Machine, Now};
 use crate::events::{command_event, dead_letter};
 use crate::lane::Queued;
@@ -109,9 +108,7 @@ impl Machine {
         letter: Option<DeadLetter>,
     ) {
         self.lanes[lane as usize].done(&queued);
-        let sequence = queued.sequence();
-        let then = Then::Close(letter.is_none().then_some(queued));
-        self.settle(lane, sequence, outcome, letter, then);
+        self.settle_end(lane, queued, outcome, letter);
     }
 
     pub(super) fn event(

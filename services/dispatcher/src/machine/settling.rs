@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use staffetta_bus::DeadLetter;
+use staffetta_bus::{DeadLetter, ReplyTo};
 use staffetta_domain::Lane;
 use staffetta_store::Outcome;
 
@@ -16,6 +16,8 @@ pub(crate) struct Order {
     pub(crate) sequence: u64,
     pub(crate) outcome: Outcome,
     pub(crate) letter: Option<DeadLetter>,
+    /// Who is to be answered with the outcome's event.
+    pub(crate) reply_to: Option<ReplyTo>,
     pub(crate) then: Then,
 }
 
@@ -57,16 +59,26 @@ impl Settled {
 }
 
 impl Machine {
-    /// Writes the end of a command or of a try, and does `then` once it is written.
-    pub(super) fn settle(
+    /// Writes the end of a try, and does `then` once it is written.
+    pub(super) fn settle(&mut self, lane: Lane, sequence: u64, outcome: Outcome, then: Then) {
+        let order = Order { lane, sequence, outcome, letter: None, reply_to: None, then };
+        self.todo.push(Action::Settle(Box::new(order)));
+    }
+
+    /// Writes the end of a command.
+    pub(super) fn settle_end(
         &mut self,
         lane: Lane,
-        sequence: u64,
+        queued: Queued,
         outcome: Outcome,
         letter: Option<DeadLetter>,
-        then: Then,
     ) {
-        self.todo.push(Action::Settle(Box::new(Order { lane, sequence, outcome, letter, then })));
+        let sequence = queued.sequence();
+        // One that names a subject which is not its tenant's was rejected when it came.
+        let reply_to = ReplyTo::of(&queued.message.headers, &self.tenant).ok().flatten();
+        let then = Then::Close(letter.is_none().then_some(queued));
+        let order = Order { lane, sequence, outcome, letter, reply_to, then };
+        self.todo.push(Action::Settle(Box::new(order)));
     }
 
     pub(super) fn settled(&mut self, settled: Settled, now: &Now) {

@@ -62,6 +62,10 @@ const OPTED_OUT: i64 = 131_050;
 
 impl Machine {
     pub(super) fn fate(&self, command: &Command, user: &Standing, now: &Now) -> Fate {
+        if user.switched_off {
+            let reason = "the contact's WhatsApp switch is off";
+            return Fate::Refuse { code: "recipient_switched_off", reason, provider: None };
+        }
         if let Some(code) = held(user, now.wall) {
             let reason = "the provider refused messages to this user a while ago, for a reason that lasts";
             return Fate::Refuse { code: "recipient_held", reason, provider: Some(code) };

@@ -1,12 +1,14 @@
 //! Each class of refusal has its own handling.
 
+use jiff::Timestamp;
 use staffetta_domain::CommandState;
 use staffetta_simulator::{Fault, FaultKind};
+use staffetta_store::Contact;
 use staffetta_testkit::until;
 
 use crate::harness::{
-    ANNA, BRUNO, CARE, LIMIT, NUMBER, RegistryText, Setup, World, assert_once_in_order, json_headers, text,
-    texts,
+    ANNA, BRUNO, CARE, LIMIT, NUMBER, RegistryText, Setup, Storage, World, assert_once_in_order,
+    json_headers, text, texts,
 };
 
 #[tokio::test]
@@ -143,4 +145,31 @@ async fn an_expired_command_is_not_sent() {
     assert_eq!(world.texts(), ["fresh"]);
     assert_eq!(world.record("expired").await.unwrap().state, CommandState::Expired);
     dispatcher.stop().await;
+}
+
+#[tokio::test]
+async fn a_contact_whose_switch_is_off_is_not_written_to() {
+    for storage in [Storage::Sqlite, Storage::Postgres] {
+        let (world, dispatcher) = World::start(Setup { storage, ..Setup::default() }).await;
+        let tenant = "acme".parse().unwrap();
+        let contact = |whatsapp| Contact {
+            number: ANNA.into(),
+            name: "Anna".into(),
+            company: None,
+            whatsapp,
+            updated: Timestamp::now(),
+        };
+        world.store.put_contact(&tenant, &contact(false)).await.unwrap();
+        world.send_all("normal", &[text("off", ANNA), text("other", BRUNO)]).await;
+        world.told("accepted", &["other"]).await;
+        let rejected = world.told("rejected", &["off"]).await;
+        assert_eq!(rejected[0].data["code"], "recipient_switched_off");
+        assert_eq!(world.texts(), ["other"]);
+
+        world.store.put_contact(&tenant, &contact(true)).await.unwrap();
+        world.send("normal", &text("on", ANNA)).await;
+        world.told("accepted", &["on"]).await;
+        world.settled().await;
+        dispatcher.stop().await;
+    }
 }

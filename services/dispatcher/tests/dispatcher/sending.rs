@@ -4,6 +4,8 @@ use serde_json::json;
 use staffetta_domain::CommandState;
 use staffetta_simulator::{Fault, FaultKind};
 
+use futures_util::StreamExt;
+
 use crate::harness::{
     ANNA, BRUNO, LIMIT, NUMBER, Setup, Storage, World, assert_once_in_order, json_headers, protobuf, text,
     texts,
@@ -140,4 +142,44 @@ async fn a_lane_full_of_one_recipient_blocks_no_other_lane() {
     assert!(world.sends().iter().all(|send| send.to != ANNA));
     dispatcher.stop().await;
     assert_eq!(world.waiting().await, 3_000);
+}
+
+#[tokio::test]
+async fn a_publisher_that_names_a_subject_of_its_own_is_answered() {
+    let (world, dispatcher) = World::start(Setup::default()).await;
+    let client = world.bus.client();
+    let mut answers = client.subscribe("staffetta.v1.answer.acme.>").await.unwrap();
+    let mut others = client.subscribe("staffetta.v1.answer.beta.>").await.unwrap();
+    client.flush().await.unwrap();
+    let ask = async |command: &serde_json::Value, subject: &str| {
+        let mut headers = json_headers();
+        headers.insert("Staffetta-Reply-To", subject);
+        world.publish("acme.acme-orders.normal", headers, command.to_string()).await;
+    };
+    ask(&text("asked", ANNA), "staffetta.v1.answer.acme.7.asked").await;
+    ask(&serde_json::json!({ "id": "wrong" }), "staffetta.v1.answer.acme.7.wrong").await;
+    ask(&text("foreign", ANNA), "staffetta.v1.answer.beta.7.foreign").await;
+    world.told("accepted", &["asked"]).await;
+    let rejected = world.told("rejected", &["wrong", "foreign"]).await;
+    let foreign = rejected.iter().find(|event| event.subject == "foreign").unwrap();
+    assert_eq!(foreign.data["error"]["field"], "Staffetta-Reply-To");
+
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let answer = tokio::time::timeout(LIMIT, answers.next()).await.unwrap().unwrap();
+        let event: serde_json::Value = serde_json::from_slice(&answer.payload).unwrap();
+        seen.push((answer.subject.to_string(), event["type"].as_str().unwrap().to_owned()));
+    }
+    seen.sort();
+    assert_eq!(
+        seen,
+        [
+            ("staffetta.v1.answer.acme.7.asked".into(), "staffetta.command.accepted".into()),
+            ("staffetta.v1.answer.acme.7.wrong".into(), "staffetta.command.rejected".into()),
+        ]
+    );
+    client.flush().await.unwrap();
+    assert!(futures_util::FutureExt::now_or_never(others.next()).is_none());
+    world.settled().await;
+    dispatcher.stop().await;
 }

@@ -57,6 +57,28 @@ async fn a_number_that_nobody_owns_goes_to_dead_and_can_be_replayed() {
 }
 
 #[tokio::test]
+async fn a_tenants_own_app_speaks_for_its_channels_alone() {
+    let mut world = World::new(Kind::Sqlite).await;
+    world.start_recorder().await;
+    let mixed = |user: &str| {
+        let to = |number: &str| body(number, &json!({"messages": [text(user, &format!("wamid.{number}"))]}));
+        [to("100").to_string().into(), to("200").to_string().into()]
+    };
+    world.publish_through("beta-own", &mixed("39")).await;
+    world.settled().await;
+    let events = world.events().await;
+    assert_eq!((events.len(), events[0].channel.as_str()), (1, "beta-shop"));
+    let letters = world.letters().await;
+    assert_eq!((letters.len(), letters[0].reason.as_str()), (1, "foreign_app"));
+    assert_eq!(letters[0].tenant, "");
+    // The operator's app brings the same message for whoever owns the number.
+    world.publish_through("meta-main", &mixed("39")).await;
+    world.settled().await;
+    assert_eq!(world.events().await.len(), 2);
+    world.stop().await;
+}
+
+#[tokio::test]
 async fn an_accounts_news_reach_each_of_its_tenants_once() {
     let mut world = World::new(Kind::Sqlite).await;
     world.start_recorder().await;

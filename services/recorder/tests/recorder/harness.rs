@@ -34,6 +34,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Two tenants, who read their events differently, keep them for different times, and share an account.
 const REGISTRY: &str = r#"
+app = [{ id = "meta-main" }, { id = "beta-own", tenant = "beta" }]
 tenant = [{ id = "acme", encoding = "json", retention_days = 8 }, { id = "beta" }]
 channel = [
     { id = "acme-orders", tenant = "acme", provider = "cloud_api", waba_id = "WABA", phone_number_id = "100", display_phone_number = "+39 02 100" },
@@ -81,6 +82,13 @@ impl World {
         Self { nats, bus, store, database_url, _folder: folder, running, stop }
     }
 
+    /// Changes the registry.
+    pub(crate) async fn apply(&self, text: &str) {
+        let registry = RegistryStore::open(&self.bus, None).await.unwrap();
+        let files = vec![RegistryFile::parse(text).unwrap()];
+        registry.apply(registry.plan(files, Unnamed::Keep).await.unwrap()).await.unwrap();
+    }
+
     /// A recorder with connections of its own.
     pub(crate) async fn start_recorder(&mut self) -> Health {
         let store = store(&self.database_url).await;
@@ -118,10 +126,15 @@ impl World {
     }
 
     pub(crate) async fn publish_raw(&self, bodies: &[Bytes]) {
+        self.publish_through("meta-main", bodies).await;
+    }
+
+    /// As that app signed them.
+    pub(crate) async fn publish_through(&self, app: &str, bodies: &[Bytes]) {
         let webhooks = bodies.iter().map(|body| RawWebhook {
             id: "w".into(),
             provider: Provider::Meta.into(),
-            source: "meta-main".into(),
+            source: app.into(),
             received_at: Some(to_timestamp(Timestamp::now())),
             body: body.clone(),
             ..RawWebhook::default()

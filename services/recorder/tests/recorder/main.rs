@@ -6,6 +6,7 @@ mod conversations;
 mod dead;
 mod faults;
 mod harness;
+mod numbers;
 mod once;
 mod prune;
 mod random;

@@ -35,7 +35,7 @@ fn recipients_are_international_numbers_or_user_ids() {
             Ok(Request::Send(send)) => {
                 assert_eq!(Some(send.to), digits.map(|digits| Recipient::Phone(digits.into())), "{to}");
             }
-            Ok(Request::MarkRead) => panic!("{to} is a send"),
+            Ok(Request::MarkRead(_)) => panic!("{to} is a send"),
             Err(error) => assert_eq!((error.code, digits), (131_009, None), "{to}"),
         }
     }

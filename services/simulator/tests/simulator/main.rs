@@ -4,7 +4,9 @@
 
 mod harness;
 
+mod accounts;
 mod inbound;
+mod media;
 mod report;
 mod rules;
 mod upgrade;
@@ -321,7 +323,8 @@ async fn a_number_can_be_registered_and_read() {
     assert_eq!(
         known.json::<Value>().await.unwrap(),
         json!({"id": "200", "display_phone_number": "393900000000", "verified_name": "Simulated Business",
-            "quality_rating": "GREEN", "throughput": {"level": "HIGH"}})
+            "code_verification_status": "VERIFIED", "platform_type": "CLOUD_API", "quality_rating": "GREEN",
+            "throughput": {"level": "HIGH"}})
     );
     let url = world.url("/200?fields=quality_rating");
     let known = world.client.get(url).bearer_auth("t2").send().await.unwrap();

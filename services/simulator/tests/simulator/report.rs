@@ -16,7 +16,11 @@ async fn the_report_tells_duplicates_and_order() {
         body["biz_opaque_callback_data"] = json!(command);
         assert_eq!(world.send(&body).await.0, 200);
     }
-    let read = json!({"messaging_product": "whatsapp", "status": "read", "message_id": "wamid.A"});
+    let (_, written) = world
+        .control(Method::POST, "/_sim/inbound", json!({"phone_number_id": NUMBER, "from": USER, "text": "3"}))
+        .await;
+    let id = &written["id"];
+    let read = json!({"messaging_product": "whatsapp", "status": "read", "message_id": id});
     assert_eq!(world.send(&read).await, (200, json!({"success": true})));
 
     let report: Value =

@@ -5,10 +5,41 @@ use std::num::NonZeroUsize;
 use axum::http::StatusCode;
 use reqwest::Method;
 use serde_json::json;
-use staffetta_simulator::{Behaviour, Detail, WebhookRetry};
+use staffetta_simulator::{Behaviour, Detail, UserIds, UserState, WebhookRetry};
 
 use crate::harness::{NUMBER, Post, USER, World, text};
 use crate::{inbound, names};
+
+#[tokio::test]
+async fn users_can_be_named_by_ids_too() {
+    let behaviour = Behaviour { user_ids: UserIds::Shown, ..Behaviour::default() };
+    let world = World::with(behaviour, 80).await;
+    let message = json!({"phone_number_id": NUMBER, "from": USER, "text": "ciao"});
+    world.control(Method::POST, "/_sim/inbound", message).await;
+    let posts = world.receiver.until(|posts| posts.len() == 1).await;
+    let (contact, message) = (&posts[0].all("contacts")[0], &posts[0].all("messages")[0]);
+    let id = contact["user_id"].as_str().unwrap();
+    assert!(id.starts_with("IT."), "{id}");
+    assert_eq!(
+        (&contact["wa_id"], &message["from"], &message["from_user_id"]),
+        (&json!(USER), &json!(USER), &json!(id))
+    );
+
+    world.send(&text(USER, "x")).await;
+    let posts = world.receiver.until(|posts| posts.len() == 4).await;
+    for post in &posts[1..] {
+        assert_eq!(post.all("contacts"), [json!({"profile": {}, "wa_id": USER, "user_id": id})]);
+        let status = &post.all("statuses")[0];
+        assert_eq!((&status["recipient_id"], &status["recipient_user_id"]), (&json!(USER), &json!(id)));
+    }
+    world.simulator.put_user(USER, UserState::Unreachable, None).unwrap();
+    world.send(&text(USER, "y")).await;
+    let posts = world.receiver.until(|posts| posts.len() == 5).await;
+    assert_eq!(
+        (posts[4].all("contacts").len(), posts[4].all("statuses")[0].get("recipient_user_id")),
+        (0, None)
+    );
+}
 
 #[tokio::test]
 async fn a_users_message_arrives_whatever_its_type() {

@@ -8,9 +8,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::lease::TERM;
+use crate::ownership::Group;
 use crate::ownership::record::{PartRecord, member_key, part_key};
 use crate::ownership::view::Vacancy;
 
+const GROUP: Group = Group::Deliver;
 const BEAT: Duration = Duration::from_millis(500);
 
 /// The bucket: what stands there, and everything that was ever written, for the watches.
@@ -50,9 +52,9 @@ struct Node {
 
 impl Node {
     fn join(id: String, world: &mut World, now: Duration) -> Self {
-        let heartbeat = world.write(&member_key(&id), Some(Life::Live.to_json()), 0).unwrap();
+        let heartbeat = world.write(&member_key(GROUP, &id), Some(Life::Live.to_json()), 0).unwrap();
         let vacancy = if heartbeat == 1 { Vacancy::New } else { Vacancy::Doubtful };
-        let mut view = View::new(vacancy, now);
+        let mut view = View::new(GROUP, vacancy, now);
         for (key, (revision, value)) in &world.entries {
             view.apply(key, *revision, value.as_ref(), now);
         }
@@ -83,16 +85,16 @@ impl Node {
         }
         self.unseen = (self.unseen + most).min(world.log.len());
         if now >= self.beat_at {
-            match world.write(&member_key(&self.id), Some(Life::Live.to_json()), self.heartbeat) {
+            match world.write(&member_key(GROUP, &self.id), Some(Life::Live.to_json()), self.heartbeat) {
                 Some(revision) => (self.heartbeat, self.valid_until) = (revision, now + TERM),
                 None => self.valid_until = Duration::ZERO,
             }
             self.beat_at = now + BEAT;
         }
         for (part, revision, record) in self.pending.drain(..answers.min(self.pending.len())) {
-            match world.write(&part_key(part), Some(record.to_json()), revision) {
+            match world.write(&part_key(GROUP, part), Some(record.to_json()), revision) {
                 Some(written) => {
-                    self.view.apply(&part_key(part), written, Some(&record.to_json()), now);
+                    self.view.apply(&part_key(GROUP, part), written, Some(&record.to_json()), now);
                     if record.released {
                         self.phases.remove(&part);
                     } else {
@@ -121,10 +123,10 @@ impl Node {
                 }
                 Step::Lose { part } => drop(self.phases.remove(&part)),
                 Step::Declare { member, revision } => {
-                    world.write(&member_key(&member), Some(Life::Dead.to_json()), revision);
+                    world.write(&member_key(GROUP, &member), Some(Life::Dead.to_json()), revision);
                 }
                 Step::Bury { member, revision } => {
-                    world.write(&member_key(&member), None, revision);
+                    world.write(&member_key(GROUP, &member), None, revision);
                 }
             }
         }

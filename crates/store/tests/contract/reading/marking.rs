@@ -16,6 +16,7 @@ on_both!(
     a_message_of_ours_may_be_the_last_one_read,
     what_is_not_there_marks_nothing,
     a_message_that_comes_meanwhile_stays_unread,
+    a_message_leads_to_its_conversation,
 );
 
 async fn mark(store: &Store, up_to: Option<&str>) -> u32 {
@@ -115,4 +116,16 @@ async fn a_message_that_comes_meanwhile_stays_unread(store: Store) {
     tokio::join!(writers, readers);
     mark().await;
     assert_eq!(only(&store).await.unread, 40);
+}
+
+async fn a_message_leads_to_its_conversation(store: Store) {
+    store.record(&[text(1, "wamid.0", 0)]).await.unwrap();
+    let (here, elsewhere) = ("acme-orders".parse().unwrap(), "acme-bills".parse().unwrap());
+    let found = store.conversation_of(&tenant(), &here, &wamid("wamid.0")).await.unwrap();
+    assert_eq!(found, Some(only(&store).await.id));
+    for (tenant, channel, id) in
+        [(tenant(), &here, "wamid.1"), (tenant(), &elsewhere, "wamid.0"), (other_tenant(), &here, "wamid.0")]
+    {
+        assert_eq!(store.conversation_of(&tenant, channel, &wamid(id)).await.unwrap(), None, "{id}");
+    }
 }

@@ -123,7 +123,7 @@ impl World {
     }
 
     fn settle(&mut self, order: Order) -> Settled {
-        let Order { lane, sequence, outcome, letter, then } = order;
+        let Order { lane, sequence, outcome, letter, reply_to: _, then } = order;
         if let Some(letter) = letter {
             self.bury(letter.origin);
         }

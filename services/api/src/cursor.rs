@@ -17,30 +17,49 @@ const EARLIEST: Timestamp = Timestamp::constant(-62_135_596_800, 0);
 
 /// Writes the place. `list` names the list, the tenant included.
 pub(crate) fn write(list: &[&str], at: Timestamp, number: i64) -> String {
+    sealed(list, at, &number.to_be_bytes())
+}
+
+/// Reads what [`write()`] wrote for the same list.
+pub(crate) fn read(list: &[&str], text: &str) -> Result<(Timestamp, i64), InvalidParameter> {
+    let (at, number) = opened(list, text).ok_or_else(wrong)?;
+    let number = number.try_into().map_err(|_| wrong())?;
+    Ok((at, i64::from_be_bytes(number)))
+}
+
+/// Writes a place that a name tells from others of the same moment.
+pub(crate) fn write_named(list: &[&str], at: Timestamp, name: &str) -> String {
+    sealed(list, at, name.as_bytes())
+}
+
+/// Reads what [`write_named()`] wrote for the same list.
+pub(crate) fn read_named(list: &[&str], text: &str) -> Result<(Timestamp, String), InvalidParameter> {
+    let (at, name) = opened(list, text).ok_or_else(wrong)?;
+    Ok((at, String::from_utf8(name).map_err(|_| wrong())?))
+}
+
+/// What whoever shows anything else is told.
+pub(crate) fn wrong() -> InvalidParameter {
+    InvalidParameter::new("cursor", "must be the `next` of an earlier page of this list, as it was")
+}
+
+fn sealed(list: &[&str], at: Timestamp, place: &[u8]) -> String {
     let mut bytes = at.as_microsecond().to_be_bytes().to_vec();
-    bytes.extend(number.to_be_bytes());
+    bytes.extend(place);
     let check = check(list, &bytes);
     bytes.extend(check);
     hex::encode(bytes)
 }
 
-/// Reads what [`write()`] wrote for the same list.
-pub(crate) fn read(list: &[&str], text: &str) -> Result<(Timestamp, i64), InvalidParameter> {
-    place(list, text).ok_or_else(|| {
-        InvalidParameter::new("cursor", "must be the `next` of an earlier page of this list, as it was")
-    })
-}
-
-fn place(list: &[&str], text: &str) -> Option<(Timestamp, i64)> {
+fn opened(list: &[&str], text: &str) -> Option<(Timestamp, Vec<u8>)> {
     let bytes = hex::decode(text).ok()?;
-    let (place, told) = bytes.split_at_checked(16)?;
-    let (at, number) = place.split_at_checked(8)?;
-    if told != check(list, place) {
+    let (told, told_check) = bytes.split_at_checked(bytes.len().checked_sub(CHECK)?)?;
+    if told_check != check(list, told) {
         return None;
     }
+    let (at, place) = told.split_at_checked(8)?;
     let at = Timestamp::from_microsecond(i64::from_be_bytes(at.try_into().ok()?)).ok()?;
-    let number = i64::from_be_bytes(number.try_into().ok()?);
-    (at >= EARLIEST).then_some((at, number))
+    (at >= EARLIEST).then(|| (at, place.to_vec()))
 }
 
 /// No secret: it keeps mistakes out, not the tenant, who may read the whole list anyway.
@@ -67,6 +86,15 @@ mod tests {
         assert_eq!(read(&["acme", "conversations"], &cursor), Ok((at, 42)));
         assert!(read(&["other", "conversations"], &cursor).is_err());
         assert!(read(&["acme", "messages"], &cursor).is_err());
+    }
+
+    #[test]
+    fn a_name_is_a_place_too() {
+        let at = Timestamp::from_microsecond(1_790_000_000_123_456).unwrap();
+        let cursor = write_named(&["acme", "sent"], at, "inv/1");
+        assert_eq!(read_named(&["acme", "sent"], &cursor), Ok((at, "inv/1".to_owned())));
+        assert!(read_named(&["other", "sent"], &cursor).is_err());
+        assert!(read(&["acme", "sent"], &cursor).is_err());
     }
 
     #[test]

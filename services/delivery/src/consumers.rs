@@ -1,0 +1,196 @@
+//! Endpoints of kind `nats`: a durable consumer keeps each one's place on EVENTS, and its tenant fetches.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, pull};
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, TryStreamExt};
+use staffetta_bus::{Bus, Endpoint, Target, boot_time, part_of};
+use staffetta_domain::{EndpointId, EventType};
+use tokio::time::{sleep, timeout};
+use tracing::{info, warn};
+
+/// The stream.
+const EVENTS: &str = "EVENTS";
+/// What the consumers' names begin with.
+const PREFIX: &str = "endpoint-";
+/// Longest wait for one answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// How long an entry is missing before its consumer goes, and how often that is looked for.
+const GRACE: Duration = Duration::from_secs(10);
+/// Pause before what failed is tried again.
+const AGAIN: Duration = Duration::from_secs(2);
+/// Events that a tenant may have fetched and not acknowledged.
+const UNACKNOWLEDGED: i64 = 1_000;
+
+/// Makes consumers as the registry says, one step at a time.
+pub(crate) struct Consumers {
+    bus: Bus,
+    wanted: HashMap<EndpointId, Arc<Endpoint>>,
+    parts: HashSet<u16>,
+    /// The revisions as of which consumers are there.
+    made: HashMap<EndpointId, u64>,
+    /// Consumers without an entry, and since when.
+    missing: HashMap<EndpointId, Duration>,
+    sweep_at: Duration,
+    step: Option<BoxFuture<'static, Step>>,
+}
+
+enum Step {
+    Made(EndpointId, u64),
+    NotMade,
+    Listed(Vec<EndpointId>),
+    Removed(EndpointId),
+    Failed,
+}
+
+impl Consumers {
+    pub(crate) fn new(bus: Bus) -> Self {
+        let (wanted, parts, made, missing) = Default::default();
+        Self { bus, wanted, parts, made, missing, sweep_at: boot_time() + GRACE, step: None }
+    }
+
+    /// These are the endpoints of kind `nats` in the parts that this process owns.
+    pub(crate) fn should_be(&mut self, endpoints: Vec<Arc<Endpoint>>, parts: HashSet<u16>) {
+        self.wanted = endpoints.into_iter().map(|endpoint| (endpoint.id.clone(), endpoint)).collect();
+        self.parts = parts;
+        let parts = &self.parts;
+        self.made.retain(|id, _| parts.contains(&part_of(id.as_str())));
+    }
+
+    /// Does the next step, and returns when it is done; waits while there is none. May be dropped and called again.
+    pub(crate) async fn work(&mut self) {
+        if self.step.is_none() {
+            self.step = self.next();
+        }
+        let Some(step) = &mut self.step else {
+            // Whatever changes comes by way of `should_be`, and then this is called anew.
+            sleep(self.sweep_at.saturating_sub(boot_time())).await;
+            return;
+        };
+        let done = step.await;
+        self.step = None;
+        match done {
+            Step::Made(id, revision) => drop(self.made.insert(id, revision)),
+            Step::Listed(found) => self.listed(found),
+            Step::Removed(id) => {
+                self.made.remove(&id);
+                self.missing.remove(&id);
+            }
+            Step::NotMade | Step::Failed => {}
+        }
+    }
+
+    fn next(&mut self) -> Option<BoxFuture<'static, Step>> {
+        let unmade =
+            self.wanted.values().find(|endpoint| self.made.get(&endpoint.id) != Some(&endpoint.revision));
+        if let Some(endpoint) = unmade {
+            return Some(make(self.bus.clone(), Arc::clone(endpoint)).boxed());
+        }
+        let now = boot_time();
+        let due = self.missing.iter().find(|(_, since)| **since + GRACE <= now);
+        if let Some((id, _)) = due {
+            return Some(remove(self.bus.clone(), id.clone()).boxed());
+        }
+        if self.sweep_at <= now && !self.parts.is_empty() {
+            self.sweep_at = now + GRACE;
+            return Some(list(self.bus.clone()).boxed());
+        }
+        self.sweep_at = self.sweep_at.max(now + AGAIN);
+        None
+    }
+
+    fn listed(&mut self, found: Vec<EndpointId>) {
+        let now = boot_time();
+        let unknown = found
+            .into_iter()
+            .filter(|id| self.parts.contains(&part_of(id.as_str())) && !self.wanted.contains_key(id));
+        let before = std::mem::take(&mut self.missing);
+        self.missing = unknown.map(|id| (id.clone(), before.get(&id).copied().unwrap_or(now))).collect();
+    }
+}
+
+/// The subjects of what the endpoint wants.
+fn subjects(endpoint: &Endpoint) -> Vec<String> {
+    let tenant = &endpoint.tenant.id;
+    let channels: Vec<&str> = match endpoint.channels.as_slice() {
+        [] => vec!["*"],
+        channels => channels.iter().map(staffetta_domain::ChannelId::as_str).collect(),
+    };
+    let kinds: Vec<String> = if endpoint.types.is_empty() {
+        vec!["*".into()]
+    } else {
+        EventType::ALL.into_iter().filter(|kind| endpoint.wants_type(*kind)).map(EventType::kind).collect()
+    };
+    let of = |channel: &&str| {
+        let channel = (*channel).to_owned();
+        kinds.iter().map(move |kind| format!("staffetta.v1.event.{tenant}.{channel}.{kind}"))
+    };
+    channels.iter().flat_map(of).collect()
+}
+
+async fn make(bus: Bus, endpoint: Arc<Endpoint>) -> Step {
+    debug_assert!(matches!(endpoint.target, Target::Nats));
+    let config = pull::Config {
+        durable_name: Some(format!("{PREFIX}{}", endpoint.id)),
+        description: Some(format!("events for endpoint {}", endpoint.id)),
+        deliver_policy: DeliverPolicy::New,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: Duration::from_secs(30),
+        max_ack_pending: UNACKNOWLEDGED,
+        filter_subjects: subjects(&endpoint),
+        ..pull::Config::default()
+    };
+    let making = timeout(ANSWER, async {
+        let stream = bus.jetstream().get_stream_no_info(EVENTS).await?;
+        stream.create_consumer(config).await?;
+        Ok::<_, async_nats::Error>(())
+    });
+    match making.await.map_err(Into::into).flatten() {
+        Ok(()) => {
+            info!(endpoint = %endpoint.id, "the endpoint's consumer is there");
+            Step::Made(endpoint.id.clone(), endpoint.revision)
+        }
+        Err(error) => {
+            warn!(endpoint = %endpoint.id, %error, "the endpoint's consumer can't be made yet");
+            sleep(AGAIN).await;
+            Step::NotMade
+        }
+    }
+}
+
+async fn list(bus: Bus) -> Step {
+    let listing = timeout(ANSWER, async {
+        let stream = bus.jetstream().get_stream_no_info(EVENTS).await?;
+        stream.consumer_names().try_collect::<Vec<String>>().await.map_err(async_nats::Error::from)
+    });
+    match listing.await.map_err(Into::into).flatten() {
+        Ok(names) => {
+            Step::Listed(names.iter().filter_map(|name| name.strip_prefix(PREFIX)?.parse().ok()).collect())
+        }
+        Err(error) => {
+            warn!(%error, "the consumers of EVENTS can't be listed");
+            Step::Failed
+        }
+    }
+}
+
+async fn remove(bus: Bus, id: EndpointId) -> Step {
+    let removing = timeout(ANSWER, async {
+        let stream = bus.jetstream().get_stream_no_info(EVENTS).await?;
+        stream.delete_consumer(&format!("{PREFIX}{id}")).await.map_err(async_nats::Error::from)
+    });
+    match removing.await.map_err(Into::into).flatten() {
+        Ok(_) => {
+            info!(endpoint = %id, "the consumer of an endpoint that is registered no more is removed");
+            Step::Removed(id)
+        }
+        Err(error) => {
+            warn!(endpoint = %id, %error, "a consumer can't be removed yet");
+            sleep(AGAIN).await;
+            Step::Failed
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Endpoints that are disabled, enabled and changed while they are delivered to.
+
+use jiff::Timestamp;
+use serde_json::json;
+use staffetta_bus::{DeadStream, LetterFilter};
+use staffetta_domain::{Event, EventId, EventType};
+use staffetta_testkit::until;
+
+use crate::harness::{LIMIT, Storage, World, assert_in_order, key, webhook};
+use crate::receiver::{OK, status};
+
+fn enabled() -> Event {
+    Event {
+        id: EventId::of(&["enabled"]),
+        tenant: "acme".parse().unwrap(),
+        channel: "none".parse().unwrap(),
+        kind: EventType::EndpointChanged,
+        time: Timestamp::now(),
+        subject: "erp".into(),
+        data: json!({ "endpoint": "erp", "change": "enabled", "reason": "asked for" })
+            .as_object()
+            .unwrap()
+            .clone(),
+    }
+}
+
+#[tokio::test]
+async fn who_is_gone_is_disabled_until_somebody_enables_it() {
+    for storage in [Storage::Sqlite, Storage::Postgres] {
+        let (world, delivery) = World::start(storage, &["erp", "other"]).await;
+        world.receiver.answers("erp", |_, _| status(410));
+        let event = world.tell("c1").await;
+        let state = world.state_of("erp", |state| state.disabled.is_some()).await;
+        assert!(state.disabled.unwrap().reason.contains("410"));
+        // Its other endpoints hear of it.
+        until("the event of it", LIMIT, async || {
+            let taken = world.receiver.taken("other");
+            (taken.len() == 2 && taken.iter().any(|seen| seen.conversation.is_empty())).then_some(())
+        })
+        .await
+        .unwrap();
+        world.receiver.answers("erp", |_, _| OK);
+        let events = [vec![event], world.tell_many(5, 5).await].concat();
+        let requests = world.quiet("erp").await;
+        assert!(world.receiver.taken("erp").is_empty());
+
+        // It stays so across a restart.
+        delivery.stop().await;
+        let delivery = world.delivery().await;
+        assert_eq!(world.quiet("erp").await, requests);
+
+        let told = enabled();
+        assert!(world.store.enable_endpoint(&key("erp"), told.time, &told).await.unwrap().is_some());
+        world.publish(&told).await;
+        world.taken("erp", &events).await;
+        delivery.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_changed_entry_enables_and_counts_within_moments() {
+    let (world, delivery) = World::start(Storage::Sqlite, &["erp"]).await;
+    world.receiver.answers("erp", |_, _| status(410));
+    let first = world.tell("c1").await;
+    world.state_of("erp", |state| state.disabled.is_some()).await;
+    let moved = webhook(&world, "erp").replace("/erp", "/moved");
+    world.apply(std::slice::from_ref(&moved)).await;
+    world.taken("moved", &[first]).await;
+    world.state_of("erp", |state| state.disabled.is_none()).await;
+
+    let off = moved.replace(" }", ", enabled = false }");
+    world.apply(&[off]).await;
+    // What is on its way may still come.
+    until("nothing to come any more", LIMIT, async || {
+        let event = world.tell("c2").await;
+        let came = until("it came", std::time::Duration::from_secs(1), async || {
+            world.receiver.taken("moved").iter().any(|seen| seen.id == event.id.as_str()).then_some(())
+        });
+        came.await.is_err().then_some(())
+    })
+    .await
+    .unwrap();
+    let held = world.tell_many(10, 3).await;
+    world.quiet("moved").await;
+    assert!(!world.receiver.taken("moved").iter().any(|seen| seen.id == held[0].id.as_str()));
+    world.apply(&[moved]).await;
+    world.taken("moved", &held).await;
+
+    // One that is taken away gets nothing more, and a new one begins now.
+    world.apply(&[webhook(&world, "new")]).await;
+    world.begun("new").await;
+    world.quiet("moved").await;
+    let before = world.receiver.seen("moved").len();
+    let events = world.tell_many(10, 3).await;
+    assert_in_order(&world.taken("new", &events).await, &events);
+    assert_eq!(world.receiver.seen("moved").len(), before);
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn who_fails_without_a_break_is_disabled() {
+    let mut world = World::prepare(Storage::Sqlite).await;
+    world.config.delivery.disable_after_seconds = 3;
+    world.apply(&[webhook(&world, "erp")]).await;
+    let delivery = world.delivery().await;
+    world.begun("erp").await;
+    world.receiver.answers("erp", |_, _| status(500));
+    world.tell("c1").await;
+    let state = world.state_of("erp", |state| state.disabled.is_some()).await;
+    assert!(state.disabled.unwrap().reason.starts_with("nothing could be delivered since"));
+    let dead = DeadStream::new(world.bus.clone());
+    assert!(dead.page(&LetterFilter::default(), None, 10).await.unwrap().letters.is_empty());
+    delivery.stop().await;
+}

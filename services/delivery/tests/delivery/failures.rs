@@ -1,0 +1,121 @@
+//! Endpoints that fail, and what becomes of their events.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use staffetta_store::AttemptFilter;
+use staffetta_testkit::until;
+
+use crate::harness::{LIMIT, Storage, World, assert_in_order, key};
+use crate::receiver::{OK, Reply, status};
+
+#[tokio::test]
+async fn a_conversation_that_fails_is_parked_across_restarts() {
+    for storage in [Storage::Sqlite, Storage::Postgres] {
+        let (world, delivery) = World::start(storage, &["erp"]).await;
+        let well = Arc::<AtomicBool>::default();
+        let now = Arc::clone(&well);
+        world.receiver.answers("erp", move |seen, _| {
+            if seen.conversation == "bad" && !now.load(Ordering::Relaxed) { status(422) } else { OK }
+        });
+        let mut events = vec![world.tell("bad").await];
+        events.push(world.tell("bad").await);
+        let others = world.tell_many(20, 5).await;
+        world.taken("erp", &others).await;
+        let parked = world.state_of("erp", |state| state.parked == 2).await;
+        // What comes later stands behind it, and the others go on.
+        events.push(world.tell("bad").await);
+        world.state_of("erp", |state| state.parked == 3 && state.cursor > parked.cursor).await;
+        delivery.kill().await;
+
+        let delivery = world.delivery().await;
+        let more = world.tell_many(20, 5).await;
+        world.taken("erp", &more).await;
+        assert!(world.receiver.taken("erp").iter().all(|seen| seen.conversation != "bad"));
+        well.store(true, Ordering::Relaxed);
+        world.taken("erp", &events).await;
+        world.state_of("erp", |state| state.parked == 0).await;
+        let all: Vec<_> = [events, others, more].concat();
+        assert_in_order(&world.receiver.taken("erp"), &all);
+        delivery.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_broken_endpoint_is_tried_now_and_then_until_it_is_back() {
+    let (world, delivery) = World::start(Storage::Sqlite, &["erp"]).await;
+    world.receiver.answers("erp", |_, _| status(502));
+    let events = world.tell_many(500, 100).await;
+    let begun = world.state_of("erp", |state| state.failing_since.is_some()).await;
+    until("some probes", LIMIT, async || (world.receiver.seen("erp").len() >= 9).then_some(()))
+        .await
+        .unwrap();
+    // One probe at a time, and the place has not moved.
+    let state = world.state_of("erp", |_| true).await;
+    assert_eq!((state.cursor, state.parked), (begun.cursor, 0));
+    assert!(world.receiver.seen("erp").len() < 60, "{}", world.receiver.seen("erp").len());
+    world.receiver.answers("erp", |_, _| OK);
+    assert_in_order(&world.taken("erp", &events).await, &events);
+    world.state_of("erp", |state| state.failing_since.is_none() && state.last_success.is_some()).await;
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_asks_for_a_pause_gets_it() {
+    let (world, delivery) = World::start(Storage::Sqlite, &["erp"]).await;
+    world.receiver.answers("erp", |_, before| match before {
+        0 => Reply { retry_after: Some(3), ..status(429) },
+        _ => OK,
+    });
+    let first = world.tell("c1").await;
+    until("the first request", LIMIT, async || world.receiver.seen("erp").first().cloned()).await.unwrap();
+    let second = world.tell("c2").await;
+    world.taken("erp", &[first, second]).await;
+    let seen = world.receiver.seen("erp");
+    let pause = seen[1].at - seen[0].at;
+    assert!(pause >= Duration::from_secs(3), "{pause:?}");
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_never_answers_is_timed_out_and_tried_again() {
+    let (world, delivery) = World::start(Storage::Sqlite, &["erp"]).await;
+    world.receiver.answers("erp", |_, before| match before {
+        0 => Reply { delay: Duration::from_secs(3_600), ..OK },
+        _ => OK,
+    });
+    let event = world.tell("c1").await;
+    until("a second try", LIMIT, async || (world.receiver.seen("erp").len() == 2).then_some(()))
+        .await
+        .unwrap();
+    let log = until("the attempts in the log", LIMIT, async || {
+        let filter = AttemptFilter { event: Some(event.id.clone()), failed_only: false };
+        let log = world.store.attempts(&key("erp"), &filter, None, 10).await.unwrap();
+        (log.len() == 2).then_some(log)
+    });
+    let log = log.await.unwrap();
+    assert_eq!((log[0].1.attempt, log[0].1.status, log[0].1.error.as_deref()), (2, Some(204), None));
+    assert_eq!((log[1].1.attempt, log[1].1.status), (1, None));
+    assert_eq!(log[1].1.error.as_deref(), Some("no answer in time"));
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn what_events_has_dropped_meanwhile_is_told() {
+    let (world, delivery) = World::start(Storage::Sqlite, &["erp"]).await;
+    delivery.stop().await;
+    world.tell_many(10, 10).await;
+    let stream = world.bus.jetstream().get_stream("EVENTS").await.unwrap();
+    stream.purge().await.unwrap();
+    let delivery = world.delivery().await;
+    until("the dead letter", LIMIT, async || {
+        world.letters().await.iter().any(|reason| reason == "events_lost").then_some(())
+    })
+    .await
+    .unwrap();
+    let event = world.tell("c1").await;
+    assert_eq!(world.taken("erp", &[event]).await.len(), 1);
+    assert_eq!(world.letters().await.len(), 1);
+    delivery.stop().await;
+}

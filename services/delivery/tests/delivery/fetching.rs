@@ -1,0 +1,64 @@
+//! Endpoints to which nothing is posted: folders, and consumers on NATS.
+
+use async_nats::jetstream::consumer::PullConsumer;
+use futures_util::StreamExt;
+use staffetta_domain::EventType;
+use staffetta_testkit::until;
+
+use crate::harness::{LIMIT, Storage, World, webhook};
+
+#[tokio::test]
+async fn a_nats_endpoint_has_a_consumer_of_its_own_as_long_as_its_entry_is_there() {
+    let world = World::prepare(Storage::Sqlite).await;
+    let entry = r#"{ id = "pull", tenant = "acme", kind = "nats", types = ["message.*"] }"#.to_owned();
+    world.apply(&[entry, webhook(&world, "erp")]).await;
+    let delivery = world.delivery().await;
+    let stream = world.bus.jetstream().get_stream("EVENTS").await.unwrap();
+    let consumer: PullConsumer =
+        until("the consumer", LIMIT, async || stream.get_consumer("endpoint-pull").await.ok()).await.unwrap();
+    let message = world.tell("c1").await;
+    world.tell_of("acme", EventType::CommandAccepted, "c1").await;
+    world.tell_of("beta", EventType::MessageReceived, "c1").await;
+    let status = world.tell_of("acme", EventType::MessageStatus, "c1").await;
+    let mut fetched = consumer.fetch().max_messages(10).messages().await.unwrap();
+    let mut ids = Vec::new();
+    while let Some(Ok(message)) = fetched.next().await {
+        ids.push(message.headers.as_ref().unwrap().get("ce-id").unwrap().to_string());
+        message.ack().await.unwrap();
+    }
+    assert_eq!(ids, [message.id.to_string(), status.id.to_string()]);
+
+    world.apply(&[webhook(&world, "erp")]).await;
+    until("the consumer to go", LIMIT, async || {
+        stream.get_consumer::<async_nats::jetstream::consumer::pull::Config>("endpoint-pull").await.err()
+    })
+    .await
+    .unwrap();
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn a_folder_gets_a_file_for_each_event() {
+    let world = World::prepare(Storage::Sqlite).await;
+    let path = world.folder.path().join("acme");
+    std::fs::create_dir(&path).unwrap();
+    let entry =
+        format!(r#"{{ id = "files", tenant = "acme", kind = "spool", path = "{}" }}"#, path.display());
+    world.apply(&[entry]).await;
+    let delivery = world.delivery().await;
+    world.begun("files").await;
+    let events = world.tell_many(10, 2).await;
+    let files = until("ten files", LIMIT, async || {
+        let files = std::fs::read_dir(path.join("events")).ok()?;
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> =
+            names.filter(|name| name.ends_with(".json") && !name.starts_with('.')).collect();
+        names.sort();
+        (names.len() == 10).then_some(names)
+    });
+    let files = files.await.unwrap();
+    for (file, event) in files.iter().zip(&events) {
+        assert!(file.contains(event.id.as_str()), "{file}");
+    }
+    delivery.stop().await;
+}
