@@ -9,8 +9,9 @@ use anyhow::{Context, ensure};
 use staffetta_simulator::{Behaviour, Detail, Options, SendSeen, Simulator, WebhookTarget};
 use staffetta_testkit::{NatsOptions, NatsServer, Postgres, Process, until};
 
+use crate::graph_client::GraphClient;
 use crate::meta::Meta;
-use crate::registry::{APP, Number, RegistryText};
+use crate::registry::{APP, CARE, Number, ORDERS, RegistryText};
 use crate::service::{self, Answer, Service};
 use crate::streams::{SeenEvent, Streams};
 use crate::tenant::Tenant;
@@ -130,7 +131,21 @@ impl Installation {
         let mut up = installation.service("up")?;
         up.start().await?;
         installation.apply(&registry).await?;
+        installation.follows_registry().await?;
         Ok((installation, up))
+    }
+
+    /// Waits until the API knows every channel of [`RegistryText`]: a process has one view of the registry.
+    async fn follows_registry(&self) -> anyhow::Result<()> {
+        let followed = until("the registry to be followed", LIMIT, async || {
+            for Number { channel, tenant, .. } in [ORDERS, CARE] {
+                let ask = self.http.get(format!("http://{}/v1/channels", self.api));
+                let answer = ask.bearer_auth(RegistryText::api_key(tenant)).send().await.ok()?;
+                answer.text().await.ok()?.contains(channel).then_some(())?;
+            }
+            Some(())
+        });
+        followed.await
     }
 
     /// A process of Staffetta, not yet started.
@@ -178,12 +193,20 @@ impl Installation {
     /// When `staffetta apply` does not end well.
     pub async fn add_channel(&self, number: Number) -> anyhow::Result<()> {
         let Number { channel, tenant, phone_number_id, display } = number;
-        let file = self.files.folder().join("channel.toml");
         let text = format!(
             "[[channel]]\nid = {channel:?}\ntenant = {tenant:?}\nprovider = \"cloud_api\"\n\
              phone_number_id = {phone_number_id:?}\ndisplay_phone_number = {display:?}\n"
         );
-        fs::write(&file, text)?;
+        self.add(&text).await
+    }
+
+    /// Applies further entries of the registry.
+    ///
+    /// # Errors
+    /// When `staffetta apply` does not end well.
+    pub async fn add(&self, entries: &str) -> anyhow::Result<()> {
+        let file = self.files.folder().join("more.toml");
+        fs::write(&file, entries)?;
         let file = file.to_str().context("the folder's name is no text")?;
         let answer = self.run(&["apply", "-f", file]).await?;
         ensure!(answer.code == Some(0), "apply failed: {answer:?}");
@@ -202,6 +225,12 @@ impl Installation {
         self.files.folder()
     }
 
+    /// Where the API is.
+    #[must_use]
+    pub fn api_url(&self) -> String {
+        format!("http://{}", self.api)
+    }
+
     /// The streams, which must be there or come up.
     ///
     /// # Errors
@@ -214,6 +243,12 @@ impl Installation {
     #[must_use]
     pub fn tenant(&self, number: Number, streams: &Streams) -> Tenant {
         Tenant::new(number, streams.clone(), &self.api, self.http.clone())
+    }
+
+    /// A program written for Meta's Cloud API, which uses Staffetta's in its place as the tenant of a number.
+    #[must_use]
+    pub fn graph_client(&self, number: Number) -> GraphClient {
+        GraphClient::new(&self.api, number, self.files.folder())
     }
 
     /// What the provider accepted from a number, in order of arrival.

@@ -3,22 +3,28 @@
 //! What stands here knows the contract and nothing else: subjects, endpoints, configuration keys, exit codes. The
 //! provider is the simulator, over real HTTP; NATS and PostgreSQL are real.
 
+mod graph_client;
+mod hook;
 mod installation;
 mod meta;
 mod ports;
 mod registry;
 mod service;
+mod signature;
 mod streams;
 mod tenant;
 mod user;
 
 use std::time::Duration;
 
+pub use graph_client::{GraphClient, Told};
+pub use hook::{Hook, HookPost};
 pub use installation::{Installation, Setup, Storage};
 pub use meta::{Meta, body, change, entry, message, status, webhook};
 pub use ports::free_port;
 pub use registry::{APP, CARE, Number, ORDERS, RegistryText, SECOND_APP};
 pub use service::{Answer, Service};
+pub use signature::SigningKey;
 pub use streams::{SeenEvent, Streams};
 pub use tenant::{Tenant, text};
 pub use user::User;

@@ -28,6 +28,10 @@ tenant = [
     ] },
     { id = "beta", api_keys = [{ sha256 = "BETA" }] },
 ]
+channel = [
+    { id = "orders", tenant = "acme", provider = "cloud_api", phone_number_id = "1" },
+    { id = "shop", tenant = "beta", provider = "cloud_api", phone_number_id = "2" },
+]
 endpoint = [
     { id = "acme-bus", tenant = "acme", kind = "nats" },
     { id = "beta-bus", tenant = "beta", kind = "nats" },
@@ -187,7 +191,12 @@ async fn nobody_reaches_what_is_not_its_own() {
     let (client, mut refusals) = world.with_token("ACME").await.unwrap();
     for subject in [
         "staffetta.v1.send.beta.orders.urgent",
+        "staffetta.v1.send.beta.shop.urgent",
         "staffetta.v1.send.acme.orders.urgent.more",
+        // Nobody would ever read these.
+        "staffetta.v1.send.acme.shop.urgent",
+        "staffetta.v1.send.acme.Orders.urgent",
+        "staffetta.v1.send.acme.orders.fast",
         "staffetta.v1.event.acme.orders.message-received",
         "staffetta.v1.webhook.0",
         "staffetta.v1.dead.recorder.none.none",
@@ -292,8 +301,10 @@ async fn a_new_tenant_needs_no_change_of_the_server() {
     // Two of them share the questions.
     world.answer().await;
     let digest = hex::encode(aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, b"GAMMA"));
-    apply(&world.bus, &format!("tenant = [{{ id = \"gamma\", api_keys = [{{ sha256 = \"{digest}\" }}] }}]"))
-        .await;
+    let tenant = format!("tenant = [{{ id = \"gamma\", api_keys = [{{ sha256 = \"{digest}\" }}] }}]");
+    let channel =
+        "channel = [{ id = \"a\", tenant = \"gamma\", provider = \"cloud_api\", phone_number_id = \"3\" }]";
+    apply(&world.bus, &format!("{tenant}\n{channel}")).await;
     let connected = until("the new tenant to be let in", LIMIT, async || {
         world.connect(ConnectOptions::with_token("GAMMA".into()), "gamma").await.ok()
     });

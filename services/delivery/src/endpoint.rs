@@ -183,6 +183,8 @@ impl EndpointActor {
         let (lost, over, superseded) =
             (self.lease.lost().clone(), self.over.clone(), self.superseded.clone());
         let mut stop_at: Option<Duration> = None;
+        // It may have changed while nobody served it.
+        self.enable_if_changed_since();
         self.registry_changed();
         loop {
             let now = self.now();
@@ -270,14 +272,19 @@ impl EndpointActor {
             info!(endpoint = %self.key.endpoint, "the endpoint's entry has changed");
             // Whatever was wrong with it may be mended.
             self.tell(Input::Rest);
-            let revision = self.endpoint.revision;
-            if self.disabled.as_ref().is_some_and(|disabled| disabled.revision < revision) && !self.changing {
-                self.change_is(Changing::Yes);
-                self.work.push(self.enable("the endpoint's entry has changed"));
-            }
+            self.enable_if_changed_since();
         }
         self.stand();
         true
+    }
+
+    /// Enables the endpoint if its entry is not the one for which it was disabled.
+    fn enable_if_changed_since(&mut self) {
+        let revision = self.endpoint.revision;
+        if self.disabled.as_ref().is_some_and(|disabled| disabled.revision < revision) && !self.changing {
+            self.change_is(Changing::Yes);
+            self.work.push(self.enable("the endpoint's entry has changed"));
+        }
     }
 
     fn change_is(&mut self, changing: Changing) {

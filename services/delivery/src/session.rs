@@ -248,7 +248,8 @@ impl Session {
             self.index();
         }
         let owned = self.parts.iter().filter(|(_, part)| part.is_kept()).map(|(part, _)| *part).collect();
-        self.consumers.should_be(consumers, owned);
+        let unreadable = registry.unreadable_endpoints().cloned().collect();
+        self.consumers.should_be(consumers, unreadable, owned);
     }
 
     fn index(&mut self) {

@@ -3,6 +3,7 @@
 mod arrivals;
 mod backlog;
 mod bed;
+mod beside;
 mod cell;
 mod commands;
 mod database;
@@ -21,15 +22,16 @@ use self::{
     backlog::{Drained, Load},
     bed::Bed,
     commands::Lane,
-    database::Database,
     ends::Ends,
     matrix::Matrix,
     provider::{Spread, Webhooks},
     waiting::Waiting,
 };
+pub(crate) use self::{beside::Beside, database::Database};
 use crate::{
     disk,
     figures::{Aim, Met, micros_each, millis},
+    registered::Registered,
 };
 
 /// How `bench dispatch` measures.
@@ -167,6 +169,7 @@ impl Options {
             commands_each: self.commands_each.unwrap_or(quick(3_000, 1_000)),
             rate: RATE,
             lane: Lane::Normal,
+            others: Registered::NONE,
         };
         let singles = self.singles.unwrap_or(quick(400, 50));
         let backlog = self.backlog.unwrap_or(quick(1_000_000, 50_000));
@@ -213,7 +216,8 @@ async fn together(database: &Database, load: Load) -> anyhow::Result<[Aim; 2]> {
 
 async fn single(database: &Database, commands: usize) -> anyhow::Result<()> {
     println!("\none command at a time, nothing waiting: {commands} commands");
-    let load = Load { channels: 1, commands_each: 0, rate: RATE, lane: Lane::Normal };
+    let others = Registered::NONE;
+    let load = Load { channels: 1, commands_each: 0, rate: RATE, lane: Lane::Normal, others };
     let mut bed = Bed::set_up(database, load, Webhooks::None).await?;
     println!("{}", quiet::measure(&mut bed, commands).await?);
     bed.tear_down().await
@@ -227,7 +231,8 @@ async fn waiting(
     println!(
         "\n{commands} commands in the lane bulk of one channel, {rate}/s, one urgent a second, {seconds} s"
     );
-    let load = Load { channels: 1, commands_each: commands, rate, lane: Lane::Bulk };
+    let others = Registered::NONE;
+    let load = Load { channels: 1, commands_each: commands, rate, lane: Lane::Bulk, others };
     let mut bed = Bed::set_up(database, load, Webhooks::None).await?;
     let seen = waiting::measure(&mut bed, commands, Duration::from_secs(seconds)).await?;
     println!("{seen}");

@@ -21,7 +21,7 @@ pub(crate) struct Options {
     rest: u64,
 }
 
-const SERVICES: [&str; 5] = ["ingress", "recorder", "dispatcher", "api", "simulator"];
+const SERVICES: [&str; 6] = ["ingress", "recorder", "dispatcher", "delivery", "api", "simulator"];
 
 /// Each process should hold less, in bytes.
 const WANTED: u64 = 40 << 20;

@@ -3,16 +3,22 @@
 //! It knows only the contract. `cargo xtask bench` builds it and what it runs in the release profile, and starts it;
 //! `docs/benchmarks.md` says what each figure means.
 
+mod api;
+mod delivery;
 mod dispatch;
 mod idle;
 mod ingress;
 mod record;
+mod tenants;
 
 mod figures;
 mod machine;
+mod pace;
 
 mod disk;
 mod gateway;
+mod installation;
+mod registered;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +37,12 @@ enum Bench {
     Dispatch(dispatch::Options),
     /// A backlog of webhooks through the recorder, beside raw inserts of the same rows
     Record(record::Options),
+    /// `POST /v1/messages`, beside publishing to SEND alone
+    Api(api::Options),
+    /// Events to endpoints, with some of them dead and slow
+    Delivery(delivery::Options),
+    /// A great registry against a small one
+    Tenants(tenants::Options),
     /// Memory at rest
     Idle(idle::Options),
 }
@@ -47,6 +59,9 @@ async fn main() -> anyhow::Result<()> {
         Bench::Ingress(options) => ingress::run(&options).await,
         Bench::Dispatch(options) => dispatch::run(&options).await,
         Bench::Record(options) => record::run(&options).await,
+        Bench::Api(options) => api::run(&options).await,
+        Bench::Delivery(options) => delivery::run(&options).await,
+        Bench::Tenants(options) => tenants::run(&options).await,
         Bench::Idle(options) => idle::run(&options).await,
     }
 }

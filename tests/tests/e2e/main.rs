@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod allowance;
+mod arrivals;
 mod backpressure;
 mod bad_commands;
 mod broken_webhooks;
@@ -11,13 +13,17 @@ mod caller;
 mod conversations;
 mod crashes;
 mod dead;
+mod delivery;
 mod doubts;
 mod drain;
+mod endpoints;
+mod facade;
 mod failover;
 mod holds;
 mod identity;
 mod inbound;
 mod limits;
+mod live;
 mod once;
 mod outages;
 mod pairs;
@@ -25,9 +31,13 @@ mod processes;
 mod rate;
 mod replicas;
 mod spine;
+mod spool;
 mod statuses;
+mod tenants;
 mod times;
 mod token;
+mod walls;
+mod web;
 mod window;
 mod wire;
 

@@ -1,12 +1,14 @@
 //! What a tenant's connection may do.
 
+use std::sync::Arc;
+
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use staffetta_domain::TenantId;
+use staffetta_domain::{Lane, TenantId};
 
 use crate::answers::{answers_to, inbox_prefix};
-use crate::registry::{Key, Registry, Scope, Target};
-use crate::subjects::nats_endpoint_consumer;
+use crate::registry::{Channel, Key, Registry, Scope, Target};
+use crate::subjects::{SendSubject, nats_endpoint_consumer};
 
 /// How long a connection lasts at most: clients connect again by themselves, and are asked anew who they are.
 const LONGEST: SignedDuration = SignedDuration::from_mins(15);
@@ -50,7 +52,7 @@ impl Rights {
         let tenant = &key.tenant.id;
         let mut publish = Vec::new();
         if key.may(Scope::Send) {
-            publish.push(format!("staffetta.v1.send.{tenant}.*.*"));
+            publish.extend(lanes(registry, tenant));
         }
         let mut subscribe = vec![format!("{}.>", inbox_prefix(tenant)), format!("{}.>", answers_to(tenant))];
         if key.may(Scope::Read) {
@@ -68,6 +70,19 @@ impl Rights {
             version: 2,
         }
     }
+}
+
+/// The lanes of the tenant's channels, one by one. With a wildcard it could put whatever it likes under names that no
+/// channel can have: nobody would ever read it, tell of it or take it away.
+fn lanes(registry: &Registry, tenant: &TenantId) -> Vec<String> {
+    let own = registry.channels().filter(|channel| channel.tenant.id == *tenant);
+    let of = |channel: &Arc<Channel>| {
+        let lane = |lane| SendSubject { tenant: tenant.clone(), channel: channel.id.clone(), lane }.subject();
+        [Lane::Urgent, Lane::Normal, Lane::Bulk].map(lane)
+    };
+    let mut lanes: Vec<String> = own.flat_map(of).collect();
+    lanes.sort();
+    lanes
 }
 
 /// What reading by the consumers of the tenant's endpoints of kind `nats` takes.

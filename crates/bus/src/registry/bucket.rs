@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::kv;
 use futures_util::StreamExt;
+use staffetta_domain::EndpointId;
 use tokio::time::timeout;
 
 use super::entry::Entry;
@@ -74,4 +75,10 @@ pub(super) fn take(slots: &mut Slots, changed: &kv::Entry) {
 /// The entries, with their revisions.
 pub(super) fn entries(slots: &Slots) -> impl Iterator<Item = (u64, &Entry)> {
     slots.values().filter_map(|slot| Some((slot.revision, slot.entry()?)))
+}
+
+/// The endpoints whose entries this version can't read.
+pub(super) fn unreadable_endpoints(slots: &Slots) -> impl Iterator<Item = EndpointId> {
+    let unreadable = slots.iter().filter(|(_, slot)| matches!(slot.held, Held::Unreadable));
+    unreadable.filter_map(|(key, _)| key.strip_prefix("endpoint.")?.parse().ok())
 }

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use tokio::time::sleep;
 
 use super::RegistryError;
-use super::bucket::{self, Slots};
+use super::bucket::{self, Held, Slots};
 use super::plan::{Step, keep_claim};
 use super::store::RegistryStore;
 use crate::secret::{MasterKey, Secret, SecretError};
@@ -19,7 +19,7 @@ pub struct Rotation {
     pub sealed_anew: Vec<String>,
     /// How many secrets the current key had sealed already.
     pub current: usize,
-    /// What neither key opens, as texts without secrets. It is left as it is.
+    /// What neither key opens, and entries that this version can't read, as texts without secrets. It is left as it is.
     pub unopened: Vec<String>,
 }
 
@@ -100,6 +100,8 @@ struct Found {
 
 fn look(stored: &Slots, master: Option<&MasterKey>) -> Found {
     let mut found = Found::default();
+    let unreadable = stored.iter().filter(|(_, slot)| matches!(slot.held, Held::Unreadable));
+    found.unopened.extend(unreadable.map(|(key, _)| format!("{key}: this version can't read the entry")));
     for (revision, entry) in bucket::entries(stored) {
         let before = found.places.len();
         let fresh = entry.clone().with_secrets(|place, _, secret| match secret.sealed_anew(place, master) {
@@ -127,4 +129,20 @@ fn look(stored: &Slots, master: Option<&MasterKey>) -> Found {
 
 fn text(problem: &SecretError) -> String {
     problem.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bucket::Slot;
+    use super::*;
+
+    #[test]
+    fn what_this_version_cannot_read_is_not_passed_over_in_silence() {
+        let slot = |held| Slot { revision: 1, held };
+        let stored = Slots::from([
+            ("endpoint.later".to_owned(), slot(Held::Unreadable)),
+            ("endpoint.gone".to_owned(), slot(Held::Deleted)),
+        ]);
+        assert_eq!(look(&stored, None).unopened, ["endpoint.later: this version can't read the entry"]);
+    }
 }

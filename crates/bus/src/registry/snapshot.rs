@@ -80,6 +80,7 @@ pub struct Registry {
     endpoints: HashMap<EndpointId, Arc<Endpoint>>,
     keys: HashMap<String, Arc<Key>>,
     numbers: HashMap<String, ChannelId>,
+    unreadable_endpoints: Vec<EndpointId>,
     problems: Vec<String>,
 }
 
@@ -151,6 +152,12 @@ impl Registry {
         // Nobody could say whose request it is.
         registry.keys.retain(|digest, _| !shared.contains(digest));
         registry
+    }
+
+    /// The same, knowing of these endpoints alone that the bucket holds something.
+    pub(crate) fn with_unreadable_endpoints(mut self, ids: impl Iterator<Item = EndpointId>) -> Self {
+        self.unreadable_endpoints = ids.collect();
+        self
     }
 
     fn add_key(
@@ -277,6 +284,11 @@ impl Registry {
     /// The endpoint of that id.
     pub fn endpoint(&self, id: &EndpointId) -> Option<&Arc<Endpoint>> {
         self.endpoints.get(id)
+    }
+
+    /// Endpoints whose entries this version can't read: they are not among the others, and not gone either.
+    pub fn unreadable_endpoints(&self) -> impl Iterator<Item = &EndpointId> {
+        self.unreadable_endpoints.iter()
     }
 
     /// The API key that somebody shows, if it is known. Whether its time is over is for the caller to see.

@@ -97,7 +97,8 @@ impl Follower {
         let slots = std::mem::take(&mut self.slots);
         let master = self.master.clone();
         let resolving = spawn_blocking(move || {
-            let registry = Registry::resolve(bucket::entries(&slots), master.as_deref());
+            let registry = Registry::resolve(bucket::entries(&slots), master.as_deref())
+                .with_unreadable_endpoints(bucket::unreadable_endpoints(&slots));
             (slots, registry)
         });
         let (slots, registry) = resolving.await?;

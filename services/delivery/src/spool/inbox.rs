@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirEntry, File, Metadata};
 use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
+
+use aws_lc_rs::digest;
 
 use super::folder::{ASIDE, Folder};
 
@@ -24,6 +27,9 @@ const GROWING: Duration = Duration::from_secs(30);
 const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long a file may be in the making.
 const MAKING: Duration = Duration::from_secs(24 * 60 * 60);
+/// Longest name of a result that is the file's own, in bytes: file systems take 255.
+const LONGEST_NAME: usize = 200;
+const UNREADABLE: &str = "can't be read: whoever wrote it keeps it to itself";
 /// Most files that are removed in one go.
 const REMOVED: usize = 1_000;
 
@@ -65,6 +71,13 @@ pub(super) enum Content {
 pub(super) enum Verdict {
     Done,
     Bad,
+}
+
+impl CommandFile {
+    /// Whether somebody may still be at it.
+    fn is_young(&self) -> bool {
+        self.modified.elapsed().is_ok_and(|age| age < GROWING)
+    }
 }
 
 impl Inbox {
@@ -111,6 +124,10 @@ impl Inbox {
         let opened = match File::open(self.commands.file(&file.name)) {
             Ok(opened) => opened,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Content::Gone),
+            // One file that is not meant for us must not keep those behind it from being taken.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Ok(if file.is_young() { Content::Growing } else { Content::Wrong(UNREADABLE) });
+            }
             Err(error) => return Err(error),
         };
         // Another one under the same name since, perhaps one that leads elsewhere: that is for the next look.
@@ -124,13 +141,12 @@ impl Inbox {
         }
         let ends_early =
             serde_json::from_slice::<serde::de::IgnoredAny>(&content).is_err_and(|error| error.is_eof());
-        let is_young = file.modified.elapsed().is_ok_and(|age| age < GROWING);
-        Ok(if ends_early && is_young { Content::Growing } else { Content::Whole(content) })
+        Ok(if ends_early && file.is_young() { Content::Growing } else { Content::Whole(content) })
     }
 
     /// Writes the result of a file and moves it to where it belongs. A repeat changes nothing.
     pub(super) fn finish(&self, name: &OsStr, verdict: Verdict, result: &[u8]) -> io::Result<()> {
-        let shown = name.to_string_lossy();
+        let shown = shown(name);
         self.results.put(&shown, result)?;
         let folder = match verdict {
             Verdict::Done => &self.done,
@@ -173,6 +189,16 @@ fn older(metadata: &Metadata, now: SystemTime) -> Duration {
     let moved = Duration::from_secs(u64::try_from(metadata.ctime()).unwrap_or(0));
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     now.saturating_sub(moved)
+}
+
+/// What a file's result is called: as the file, but for names so long that nothing fits before or behind them.
+fn shown(name: &OsStr) -> String {
+    let shown = name.to_string_lossy();
+    if shown.len() <= LONGEST_NAME {
+        return shown.into_owned();
+    }
+    let digest = hex::encode(&digest::digest(&digest::SHA256, name.as_bytes()).as_ref()[..8]);
+    format!("{}-{digest}.json", &shown[..shown.floor_char_boundary(100)])
 }
 
 /// Files that are being written bear other names.

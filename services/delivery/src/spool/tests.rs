@@ -250,6 +250,22 @@ fn what_can_t_be_a_command_is_told_apart_from_what_is_being_written() {
 }
 
 #[test]
+fn a_name_that_leaves_no_room_for_others_is_shortened_in_results() {
+    let (root, inbox) = inbox();
+    let acme = root.path().join("acme");
+    for (letter, verdict, folder) in [("è", Verdict::Done, "done"), ("a", Verdict::Bad, "bad")] {
+        let name = format!("{}.json", letter.repeat(250 / letter.len()));
+        put(&root, &name, "{}", OLD);
+        inbox.finish(name.as_ref(), verdict, b"{}").unwrap();
+        assert!(names(&acme.join(folder)).contains(&name));
+    }
+    let results = names(&acme.join("results"));
+    assert_eq!(results.len(), 2);
+    assert!(results.iter().all(|name| name.len() == 122 && name.ends_with(".json")), "{results:?}");
+    assert!(inbox.list().unwrap().is_empty());
+}
+
+#[test]
 fn a_file_that_is_dealt_with_has_a_result_and_is_out_of_the_way() {
     let (root, inbox) = inbox();
     let acme = root.path().join("acme");

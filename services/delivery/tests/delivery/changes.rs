@@ -98,6 +98,20 @@ async fn a_changed_entry_enables_and_counts_within_moments() {
 }
 
 #[tokio::test]
+async fn an_entry_that_changes_while_nobody_delivers_enables_too() {
+    let (world, delivery) = World::start(Storage::Sqlite, &["erp"]).await;
+    world.receiver.answers("erp", |_, _| status(410));
+    let event = world.tell("c1").await;
+    world.state_of("erp", |state| state.disabled.is_some()).await;
+    delivery.stop().await;
+    world.apply(&[webhook(&world, "erp").replace("/erp", "/moved")]).await;
+    let delivery = world.delivery().await;
+    world.taken("moved", &[event]).await;
+    world.state_of("erp", |state| state.disabled.is_none()).await;
+    delivery.stop().await;
+}
+
+#[tokio::test]
 async fn who_fails_without_a_break_is_disabled() {
     let mut world = World::prepare(Storage::Sqlite).await;
     world.config.delivery.disable_after_seconds = 3;

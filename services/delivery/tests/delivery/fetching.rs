@@ -1,5 +1,6 @@
 //! Endpoints to which nothing is posted: folders, and consumers on NATS.
 
+use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
 use futures_util::StreamExt;
 use staffetta_domain::EventType;
@@ -34,6 +35,43 @@ async fn a_nats_endpoint_has_a_consumer_of_its_own_as_long_as_its_entry_is_there
     })
     .await
     .unwrap();
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_another_tenant_gets_brings_nothing_of_the_one_before() {
+    let world = World::prepare(Storage::Sqlite).await;
+    let of = |tenant: &str| format!(r#"{{ id = "pull", tenant = "{tenant}", kind = "nats" }}"#);
+    world.apply(&[of("acme")]).await;
+    let delivery = world.delivery().await;
+    let stream = world.bus.jetstream().get_stream("EVENTS").await.unwrap();
+    let consumer = async |tenant: &str| -> PullConsumer {
+        until("the consumer", LIMIT, async || {
+            let consumer: PullConsumer = stream.get_consumer("endpoint-pull").await.ok()?;
+            let config = &consumer.cached_info().config;
+            let subjects = format!("{} {:?}", config.filter_subject, config.filter_subjects);
+            subjects.contains(&format!(".{tenant}.")).then_some(consumer)
+        })
+        .await
+        .unwrap()
+    };
+    // It is fetched and not acknowledged: it would come again.
+    world.tell("c1").await;
+    let first = consumer("acme").await;
+    world.tell("c1").await;
+    let mut fetched = first.fetch().max_messages(1).messages().await.unwrap();
+    let kept = fetched.next().await.unwrap().unwrap();
+    kept.ack_with(AckKind::Nak(None)).await.unwrap();
+
+    world.apply(&[of("beta")]).await;
+    let second = consumer("beta").await;
+    let own = world.tell_of("beta", EventType::MessageReceived, "c1").await;
+    let mut fetched = second.fetch().max_messages(10).messages().await.unwrap();
+    let mut ids = Vec::new();
+    while let Some(Ok(message)) = fetched.next().await {
+        ids.push(message.headers.as_ref().unwrap().get("ce-id").unwrap().to_string());
+    }
+    assert_eq!(ids, [own.id.to_string()]);
     delivery.stop().await;
 }
 

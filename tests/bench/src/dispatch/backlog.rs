@@ -10,6 +10,7 @@ use super::{
     commands::Lane,
     provider::Report,
 };
+use crate::registered::Registered;
 
 /// Between two looks at the queue: each costs NATS something.
 const LOOK: Duration = Duration::from_millis(250);
@@ -23,6 +24,8 @@ pub(crate) struct Load {
     pub(super) commands_each: usize,
     pub(super) rate: u32,
     pub(super) lane: Lane,
+    /// What is registered besides, and sends nothing.
+    pub(super) others: Registered,
 }
 
 /// How a backlog went.
@@ -131,7 +134,8 @@ mod tests {
         serde_json::from_value(serde_json::json!({ "channels": channels, "refused": {} })).unwrap()
     }
 
-    const LOAD: Load = Load { channels: 2, commands_each: 1_001, rate: 250, lane: Lane::Normal };
+    const LOAD: Load =
+        Load { channels: 2, commands_each: 1_001, rate: 250, lane: Lane::Normal, others: Registered::NONE };
 
     #[test]
     fn figures_come_from_every_channel() {

@@ -185,7 +185,8 @@ fn registry(load: Load) -> String {
              access_token = \"{TOKEN}\"\nrate = {rate}\n"
         );
     }
-    registry
+    // Nothing happens to the others, so nobody looks for their endpoints.
+    registry + &load.others.registry(|n| format!("https://erp-{n}.example/hooks"))
 }
 
 async fn connect(url: &str) -> anyhow::Result<jetstream::Context> {

@@ -14,6 +14,7 @@ use super::{
     ends::{Ends, How},
     provider::{Spread, Webhooks},
 };
+use crate::registered::Registered;
 
 /// Users write for this long before the first dispatcher starts.
 const WRITING: Duration = Duration::from_millis(1_500);
@@ -59,7 +60,13 @@ impl Cell {
     /// Fails when a process ends by itself, and when a command does not arrive.
     pub(super) async fn measure(self, database: &Database) -> anyhow::Result<Outcome> {
         let commands = self.commands();
-        let load = Load { channels: 1, commands_each: commands, rate: self.rate, lane: Lane::Normal };
+        let load = Load {
+            channels: 1,
+            commands_each: commands,
+            rate: self.rate,
+            lane: Lane::Normal,
+            others: Registered::NONE,
+        };
         let mut bed = Bed::set_up(database, load, self.webhooks()).await?;
         let outcome = self.measure_on(&mut bed, commands).await?;
         bed.tear_down().await?;

@@ -24,7 +24,7 @@ pub(super) struct Quiet {
     /// To NATS' acknowledgement.
     stored: Latencies,
     /// To the provider's socket.
-    arrived: Latencies,
+    pub(super) arrived: Latencies,
     clock: Offset,
 }
 

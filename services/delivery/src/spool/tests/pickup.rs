@@ -198,7 +198,13 @@ async fn files_wait_in_order_while_their_lane_is_full_and_other_lanes_go_on() {
     erp.result("6.json").await;
     let ids = |queued: Vec<(String, String)>| queued.into_iter().map(|(id, _)| id).collect::<Vec<_>>();
     assert_eq!(ids(erp.queued(Lane::Normal).await), ["inv-1", "inv-2", "inv-3"]);
-    assert_eq!(names(&erp.root.path().join("acme/commands")), ["4.json", "5.json"]);
+    // A file is moved once its result is there.
+    let commands = erp.root.path().join("acme/commands");
+    until("the others to be moved", Duration::from_secs(20), async || {
+        (names(&commands) == ["4.json", "5.json"]).then_some(())
+    })
+    .await
+    .unwrap();
     let (tenant, channel) = ("acme".parse().unwrap(), "acme-orders".parse().unwrap());
     let lane = SendSubject { tenant, channel, lane: Lane::Normal };
     let queue = SendQueue::new(erp.bus.clone());
