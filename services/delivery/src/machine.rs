@@ -36,6 +36,8 @@ pub(crate) use words::{Action, Failure, Fault, Input, Item, Lost, Now, Outcome, 
 /// Waits between tries of one event.
 const RETRY: RetryPolicy =
     RetryPolicy { first: Duration::from_secs(1), longest: Duration::from_secs(3_600), waits: u32::MAX };
+/// Longest pause between two tries of an endpoint that can't be reached.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// Longest pause that an endpoint may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 /// Waits up to this one are spent in memory.

@@ -163,7 +163,7 @@ impl Contents {
         let owners: Vec<_> = owners.into_iter().filter(heard).collect();
         if owners.is_empty() {
             let detail = format!(
-                "webhook {}: its app belongs to a tenant that does not own the number or account of this {} leaf",
+                "webhook {}: its app is not registered, or belongs to a tenant that does not own the number or account of this {} leaf",
                 carrier.webhook,
                 found.kind().as_str()
             );

@@ -32,8 +32,12 @@ impl Numbers {
         let mut known = BTreeMap::new();
         loop {
             let owners = owners(&self.registry.load());
-            let new: Vec<NumberClaim> =
-                owners.values().filter(|claim| known.get(&claim.number) != Some(*claim)).cloned().collect();
+            let is_known = |claim: &&NumberClaim| {
+                known.get(&claim.number).is_some_and(|known: &NumberClaim| {
+                    (&known.tenant, &known.channel) == (&claim.tenant, &claim.channel)
+                })
+            };
+            let new: Vec<NumberClaim> = owners.values().filter(|claim| !is_known(claim)).cloned().collect();
             let failed = match self.claim(&new).await {
                 Ok(()) => {
                     known = owners;
@@ -84,7 +88,8 @@ fn owners(registry: &Registry) -> BTreeMap<String, NumberClaim> {
             number,
             tenant: channel.tenant.id.clone(),
             channel: channel.id.clone(),
-            revision: channel.revision,
+            // A number that was given back goes to an older claim.
+            revision: registry.revision().max(channel.revision),
         })
     });
     owned.map(|claim| (claim.number.clone(), claim)).collect()

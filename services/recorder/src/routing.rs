@@ -7,11 +7,11 @@ use staffetta_bus::{Channel, Registry};
 use staffetta_providers::webhook::Address;
 
 /// Whether webhooks that this app signed are heard for that channel. A tenant's own app speaks for its tenant's channels
-/// alone: whoever holds its secret could tell anything of anybody otherwise. An app that is not registered any more was
-/// known to ingress a moment ago.
+/// alone: whoever holds its secret could tell anything of anybody otherwise. Whose an app was that is not registered any
+/// more nobody can say: what it brought waits on DEAD.
 pub(crate) fn hears(registry: &Registry, app: &str, channel: &Channel) -> bool {
     let app = app.parse().ok().and_then(|app| registry.app(&app));
-    app.and_then(|app| app.tenant.as_ref()).is_none_or(|tenant| *tenant == channel.tenant.id)
+    app.is_some_and(|app| app.tenant.as_ref().is_none_or(|tenant| *tenant == channel.tenant.id))
 }
 
 /// The channels that a leaf is told on. The id of a number decides alone: a number that nobody owns is nobody's, even

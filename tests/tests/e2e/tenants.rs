@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use staffetta_testkit::until;
 use staffetta_tests::{
     APP, CARE, Installation, LIMIT, Number, ORDERS, RegistryText, SeenEvent, Setup, Streams, User, text,
+    webhook,
 };
 
 use crate::arrivals::writes;
@@ -95,6 +96,51 @@ fn elsewhere() -> String {
 }
 
 /// A text, as Meta's Cloud API takes it.
+#[tokio::test]
+async fn a_number_that_is_given_back_is_told_of_as_well() {
+    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    let streams = staffetta.streams().await.unwrap();
+    // Whose it was is known once something has happened on it.
+    let first = commands("first", 1, 1);
+    staffetta.tenant(ORDERS, &streams).send_all(&first).await.unwrap();
+    staffetta.told(&streams, &all("command.accepted", &first)).await.unwrap();
+    apply_lines(&staffetta, &claim_lines()).await;
+    changed(&streams, TAKEN.channel, "number_claimed").await;
+    apply_lines(&staffetta, &elsewhere()).await;
+    changed(&streams, TAKEN.channel, "number_lost").await;
+    changed(&streams, ORDERS.channel, "number_claimed").await;
+}
+
+#[tokio::test]
+async fn what_is_told_late_of_a_message_says_nothing_of_another_s_command() {
+    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    let streams = staffetta.streams().await.unwrap();
+    let (acme, globex) = (staffetta.tenant(ORDERS, &streams), staffetta.tenant(TAKEN, &streams));
+    let command = text("same-id", "393481200002");
+    assert_eq!(acme.post(&command).await.unwrap().0.as_u16(), 202);
+    staffetta.told(&streams, &[("command.accepted", "same-id".into())]).await.unwrap();
+    staffetta.settled(&streams).await.unwrap();
+    apply_lines(&staffetta, &claim_lines()).await;
+    changed(&streams, TAKEN.channel, "number_claimed").await;
+    // Globex has a command of the same id, which waits for its time.
+    let mut waits = command.clone();
+    waits["send_at"] = "2027-01-01T00:00:00Z".into();
+    assert_eq!(globex.post(&waits).await.unwrap().0.as_u16(), 202);
+
+    let late = staffetta.sends(ORDERS).remove(0);
+    let mut status = User::of_phone("Anna", &late.to).status(&late.wamid, "played", 1_795_257_000);
+    status["biz_opaque_callback_data"] = late.callback_data.clone().into();
+    staffetta.meta.deliver(&webhook(ORDERS, &[], &[status])).await.unwrap();
+    let told = until("the status", LIMIT, async || {
+        let mut events = streams.events().await.ok()?;
+        events.retain(|event| event.is("message.status", &late.wamid) && event.data["status"] == "played");
+        events.pop()
+    });
+    let told = told.await.unwrap();
+    assert!(told.source.contains("/acme/") || !told.data.to_string().contains("same-id"), "{told:?}");
+    assert_eq!(globex.state("same-id").await.as_deref(), Some("queued"));
+}
+
 fn graph_text(to: &str) -> Value {
     json!({ "messaging_product": "whatsapp", "to": to, "type": "text", "text": { "body": "x" } })
 }

@@ -60,11 +60,11 @@ impl Wire {
         self.seen.lock().unwrap().clone()
     }
 
-    /// The last message of each command, by the command's id, which travels with it behind the number of the try.
+    /// The last message of each command, by the command's id, which travels with it behind its owner and the number of the try.
     pub(crate) fn by_command(&self) -> BTreeMap<String, Said> {
         let id = |said: &Said| {
             let carried = said.body["biz_opaque_callback_data"].as_str()?;
-            Some(carried.splitn(3, ':').last()?.to_owned())
+            Some(carried.splitn(4, ':').last()?.to_owned())
         };
         self.said().into_iter().map(|said| (id(&said).unwrap(), said)).collect()
     }

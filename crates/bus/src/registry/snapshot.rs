@@ -81,6 +81,7 @@ pub struct Registry {
     keys: HashMap<String, Arc<Key>>,
     numbers: HashMap<String, ChannelId>,
     unreadable_endpoints: Vec<EndpointId>,
+    revision: u64,
     problems: Vec<String>,
 }
 
@@ -96,6 +97,7 @@ impl Registry {
         let mut endpoints: Vec<(u64, &EndpointEntry)> = Vec::new();
         let mut shared = HashSet::new();
         for (revision, entry) in entries {
+            registry.revision = registry.revision.max(revision);
             match entry {
                 Entry::App(entry) => {
                     let place = |field: &str| format!("app.{}/{field}", entry.id);
@@ -294,6 +296,11 @@ impl Registry {
     /// The API key that somebody shows, if it is known. Whether its time is over is for the caller to see.
     pub fn key(&self, shown: &str) -> Option<&Arc<Key>> {
         self.keys.get(&key_digest(shown))
+    }
+
+    /// The revision of the youngest entry.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     /// What could not be resolved, as texts without secrets.

@@ -32,7 +32,7 @@ mod tests {
         let fields: CommandFields = serde_json::from_value(json).unwrap();
         let (tenant, channel) = ("acme".parse().unwrap(), "acme-orders".parse().unwrap());
         let command = fields.check(&tenant, &channel, Lane::Normal, || "none".parse().unwrap()).unwrap();
-        let callback = Callback { command: command.id.clone(), attempt: 2 };
+        let callback = Callback::decode("st1:2:a").unwrap();
         serde_json::from_slice(&message_body(&command, &callback)).unwrap()
     }
 

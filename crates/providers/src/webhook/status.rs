@@ -23,10 +23,18 @@ pub(super) fn leaf(found: &Found, tenant: &TenantId, channel: &ChannelId) -> Lea
         _ => found.id_by_content(tenant),
     };
     let callback = lenient::text(status, "biz_opaque_callback_data").and_then(Callback::decode);
-    let callback = callback.filter(|_| foreign_type(status).is_none());
+    // Of a message that another tenant sent when the number was its own nothing is told that names its command.
+    let is_foreign = callback.as_ref().is_some_and(|callback| !callback.is_of(tenant));
+    let callback = callback.filter(|_| !is_foreign && foreign_type(status).is_none());
     let user = user(found);
     Leaf {
-        event: found.event(id, EventType::MessageStatus, data(found, name, &user), tenant, channel),
+        event: found.event(
+            id,
+            EventType::MessageStatus,
+            data(found, name, &user, is_foreign),
+            tenant,
+            channel,
+        ),
         sighting: Some(sighting(found, user)),
         touch: touch(found, name, callback.as_ref()),
         settles: callback.and_then(|callback| settles(found, callback, tenant, channel)),
@@ -34,7 +42,7 @@ pub(super) fn leaf(found: &Found, tenant: &TenantId, channel: &ChannelId) -> Lea
     }
 }
 
-fn data(found: &Found, name: Option<&str>, user: &Person) -> Object {
+fn data(found: &Found, name: Option<&str>, user: &Person, is_foreign: bool) -> Object {
     let status = found.fields();
     let mut data = found.data();
     lenient::set(&mut data, "wamid", found.wamid.as_ref().map(Wamid::as_str));
@@ -55,7 +63,11 @@ fn data(found: &Found, name: Option<&str>, user: &Person) -> Object {
         data.extend(first.map(|error| ("error".into(), error)));
     }
     found.tell_contact(&mut data);
-    data.insert("raw".into(), found.leaf.clone());
+    let mut raw = found.leaf.clone();
+    if let Some(fields) = raw.as_object_mut().filter(|_| is_foreign) {
+        fields.remove("biz_opaque_callback_data");
+    }
+    data.insert("raw".into(), raw);
     data
 }
 
@@ -106,7 +118,7 @@ fn touch(found: &Found, name: Option<&str>, callback: Option<&Callback>) -> Opti
 fn settles(found: &Found, callback: Callback, tenant: &TenantId, channel: &ChannelId) -> Option<Settles> {
     let wamid = found.wamid.as_ref()?.as_str();
     let status = found.fields();
-    let Callback { command, attempt } = callback;
+    let Callback { command, attempt, .. } = callback;
     let recipient =
         lenient::text(status, "recipient_id").or_else(|| lenient::text(status, "recipient_user_id"));
     let mut data = Object::new();

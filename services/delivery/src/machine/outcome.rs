@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{
-    Action, Failure, Fault, IN_MEMORY, LONGEST_WAIT, Lost, Machine, NOT_NOW, Now, Outcome, RETRY, Source,
-    TRIED, replay,
+    Action, Failure, Fault, IN_MEMORY, LONGEST_PAUSE, LONGEST_WAIT, Lost, Machine, NOT_NOW, Now, Outcome,
+    RETRY, Source, TRIED, replay,
 };
 
 impl Machine {
@@ -90,7 +90,9 @@ impl Machine {
                 self.disable("the endpoint answered that it is gone (410)".into());
             }
         }
-        let own = RETRY.after(attempts, sequence).unwrap_or(RETRY.longest).min(RETRY.longest);
+        // An endpoint that is back should not wait for long, even where it has one conversation alone.
+        let longest = if fault == Fault::Event { RETRY.longest } else { LONGEST_PAUSE };
+        let own = RETRY.after(attempts, sequence).unwrap_or(longest).min(longest);
         let mut wait = own.max(wait.unwrap_or_default());
         if let Some(stored) = stored {
             // One last try when its time is over.

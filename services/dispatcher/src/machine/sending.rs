@@ -85,7 +85,7 @@ impl Machine {
         self.hold.goes();
         self.in_flight += 1;
         let command = &armed.queued.command;
-        let callback = Callback { command: command.id.clone(), attempt: armed.attempt };
+        let callback = Callback::new(&self.tenant, command.id.clone(), armed.attempt);
         let body = match &armed.carried {
             None => message_body(command, &callback),
             Some(carried) => {

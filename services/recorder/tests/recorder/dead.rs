@@ -110,6 +110,7 @@ async fn a_packed_body_is_unpacked_and_foreign_ones_are_kept() {
     let webhook = |provider: Provider, encoding: BodyEncoding, body: Vec<u8>| RawWebhook {
         id: "w".into(),
         provider: provider.into(),
+        source: "meta-main".into(),
         encoding: encoding.into(),
         body: body.into(),
         ..RawWebhook::default()

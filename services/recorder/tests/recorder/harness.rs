@@ -34,7 +34,7 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Two tenants, who read their events differently, keep them for different times, and share an account.
 const REGISTRY: &str = r#"
-app = [{ id = "meta-main" }, { id = "beta-own", tenant = "beta" }]
+app = [{ id = "meta-main" }, { id = "meta-other" }, { id = "beta-own", tenant = "beta" }]
 tenant = [{ id = "acme", encoding = "json", retention_days = 8 }, { id = "beta" }]
 channel = [
     { id = "acme-orders", tenant = "acme", provider = "cloud_api", waba_id = "WABA", phone_number_id = "100", display_phone_number = "+39 02 100" },

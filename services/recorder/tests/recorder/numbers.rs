@@ -52,6 +52,18 @@ async fn both_sides_see_a_number_change_hands(kind: Kind) {
     let events = world.events().await;
     let owner = |wamid: &str| events.iter().find(|event| event.subject == wamid).unwrap().channel.to_string();
     assert_eq!((owner("wamid.A").as_str(), owner("wamid.B").as_str()), ("acme-orders", "beta-two"));
+    // Given back, it is the first owner's again.
+    world.apply(&CLAIM.replace("\"100\"", "\"300\"")).await;
+    until_told(
+        &world,
+        &[
+            ("acme-orders", "number_claimed"),
+            ("acme-orders", "number_lost"),
+            ("beta-two", "number_claimed"),
+            ("beta-two", "number_lost"),
+        ],
+    )
+    .await;
     world.stop().await;
 }
 

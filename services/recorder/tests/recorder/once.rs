@@ -106,7 +106,7 @@ async fn statuses_in_every_order_end_alike(kind: Kind) {
         let id: CommandId = format!("order-{index}").parse().unwrap();
         let (claimed, _) = world.store.claim(&[claim(id.as_str())]).await.unwrap();
         assert!(matches!(claimed[..], [Claimed::Granted { attempt: 1, .. }]), "{claimed:?}");
-        let callback = Callback { command: id.clone(), attempt: 1 }.encode();
+        let callback = Callback::new(&"acme".parse().unwrap(), id.clone(), 1).encode();
         let bodies: Vec<Value> = order
             .iter()
             .map(|name| {
