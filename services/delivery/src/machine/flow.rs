@@ -57,6 +57,8 @@ pub(super) struct Flow {
     look_again: bool,
     /// The youngest event that is known to be there.
     known: u64,
+    /// Whether more became known while a read was under way: that one may have come too early.
+    woken_meanwhile: bool,
     reading: bool,
     read_at: Duration,
     pub(super) window: BTreeMap<u64, Held>,
@@ -84,6 +86,7 @@ impl Flow {
             hungry: true,
             look_again: false,
             known: 0,
+            woken_meanwhile: false,
             reading: false,
             read_at: Duration::ZERO,
             window: BTreeMap::new(),
@@ -114,6 +117,7 @@ impl Flow {
 
     /// An event of that number is there, or was.
     pub(super) fn woken(&mut self, sequence: u64) {
+        self.woken_meanwhile |= self.reading && sequence > self.known;
         self.known = self.known.max(sequence);
         self.hungry |= self.known >= self.next;
     }
@@ -157,8 +161,9 @@ impl Flow {
         self.reading = false;
         let moved = next > self.next;
         self.next = self.next.max(next);
-        // What is known and does not come now comes with the next look.
-        let known = moved && self.known >= self.next;
+        // What was known before and does not come now comes with the next look.
+        let woken = std::mem::take(&mut self.woken_meanwhile);
+        let known = (moved || woken) && self.known >= self.next;
         self.hungry = more || known || std::mem::take(&mut self.look_again);
     }
 

@@ -174,3 +174,22 @@ fn one_conversation_does_not_fill_the_window() {
         Some((65..=100).collect::<Vec<_>>())
     );
 }
+
+#[test]
+fn what_is_stored_while_a_read_is_under_way_is_read_at_once() {
+    let mut life = Life::new(Vec::new());
+    let now = life.now();
+    let reads = |machine: &mut Machine| {
+        machine.pump(&now);
+        machine.take_actions().iter().filter(|action| matches!(action, Action::Read { .. })).count()
+    };
+    assert_eq!(reads(&mut life.machine), 1);
+    life.machine.handle(Input::Woken(1), &now);
+    assert_eq!(reads(&mut life.machine), 0, "one read at a time");
+    let nothing = || Input::Read { source: Source::Live, items: Vec::new(), next: 1, more: false };
+    life.machine.handle(nothing(), &now);
+    assert_eq!(reads(&mut life.machine), 1, "that read may have come too early");
+    // What is known and does not come is not asked for again and again.
+    life.machine.handle(nothing(), &now);
+    assert_eq!(reads(&mut life.machine), 0);
+}
