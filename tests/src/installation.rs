@@ -137,9 +137,11 @@ impl Installation {
 
     /// Waits until the API knows every channel of [`RegistryText`]: a process has one view of the registry.
     async fn follows_registry(&self) -> anyhow::Result<()> {
+        let listen = self.settings.iter().rfind(|(name, _)| name == "STAFFETTA__API__LISTEN");
+        let api = listen.map_or_else(|| self.api.to_string(), |(_, address)| address.clone());
         let followed = until("the registry to be followed", LIMIT, async || {
             for Number { channel, tenant, .. } in [ORDERS, CARE] {
-                let ask = self.http.get(format!("http://{}/v1/channels", self.api));
+                let ask = self.http.get(format!("http://{api}/v1/channels"));
                 let answer = ask.bearer_auth(RegistryText::api_key(tenant)).send().await.ok()?;
                 answer.text().await.ok()?.contains(channel).then_some(())?;
             }

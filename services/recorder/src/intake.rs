@@ -22,6 +22,8 @@ use crate::receipts;
 
 /// How long NATS holds a request for the next envelope while there is none.
 const WAIT: Duration = Duration::from_secs(2);
+/// How long an envelope that was asked for before the stop may take to come.
+const ON_ITS_WAY: Duration = Duration::from_millis(100);
 /// Longest time for any answer beyond that.
 const ANSWER: Duration = Duration::from_secs(3);
 /// Between tries to reach NATS, for as long as it is away.
@@ -124,14 +126,10 @@ impl Intake {
         let mut messages = Vec::new();
         self.take(self.batch, &mut messages).await?;
         if messages.is_empty() {
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                waited = self.wait(&mut messages) => waited?,
-            }
+            self.wait(&mut messages, stop).await?;
         }
         let room = self.batch - messages.len();
-        if messages.len() == 1 && room > 0 {
+        if messages.len() == 1 && room > 0 && !stop.is_cancelled() {
             // An error here comes back with the next call; what is in hand comes first.
             let _ = self.take(room, &mut messages).await;
         }
@@ -141,19 +139,29 @@ impl Intake {
     /// Takes what is there.
     async fn take(&self, most: usize, into: &mut Vec<Message>) -> Result<(), async_nats::Error> {
         timeout(ANSWER, async {
-            drain(self.consumer.fetch().max_messages(most).messages().await?, into).await
+            drain(&mut self.consumer.fetch().max_messages(most).messages().await?, into).await
         })
         .await?
     }
 
-    /// Waits for one envelope.
-    async fn wait(&self, into: &mut Vec<Message>) -> Result<(), async_nats::Error> {
+    /// Waits for one envelope, or for `stop`: then for one that is on its way already. Nobody else would get it before
+    /// the consumer's time for it is over.
+    async fn wait(&self, into: &mut Vec<Message>, stop: &CancellationToken) -> Result<(), async_nats::Error> {
         let request = self.consumer.batch().max_messages(1).expires(WAIT);
-        timeout(WAIT + ANSWER, async { drain(request.messages().await?, into).await }).await?
+        let waiting = async {
+            let mut batch = request.messages().await?;
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {}
+                drained = drain(&mut batch, into) => return drained,
+            }
+            timeout(ON_ITS_WAY, drain(&mut batch, into)).await.unwrap_or(Ok(()))
+        };
+        timeout(WAIT + ANSWER, waiting).await?
     }
 }
 
-async fn drain(mut batch: Batch, into: &mut Vec<Message>) -> Result<(), async_nats::Error> {
+async fn drain(batch: &mut Batch, into: &mut Vec<Message>) -> Result<(), async_nats::Error> {
     let before = into.len();
     while let Some(message) = batch.next().await {
         match message {

@@ -81,7 +81,8 @@ impl Replica {
             let digits = held.trim_start_matches(|c: char| !c.is_ascii_digit());
             digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         };
-        let changes = log.lines().filter(|line| line.contains("parts of SEND changed hands"));
+        let changes =
+            log.lines().filter(|line| line.contains("parts changed hands") && line.contains("\"channels\""));
         changes.filter_map(held).next_back().unwrap_or_default()
     }
 }
