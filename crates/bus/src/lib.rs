@@ -47,7 +47,9 @@ pub use registry::{
 };
 pub use secret::{Marker, MasterKey, Secret, SecretError, SecretLiteral};
 pub use streams::{Retention, StreamError, WebhookProgress};
-pub use subjects::{SendSubject, dead_subject, event_subject, nats_endpoint_consumer, webhook_subject};
+pub use subjects::{
+    SendSubject, dead_subject, event_subject, nats_consumer_endpoint, nats_endpoint_consumer, webhook_subject,
+};
 pub use together::{MOST_TOGETHER, NotTogether, Outgoing};
 pub use told::{Told, ToldOf};
 pub use wanted::{WantedCommand, take_channel};

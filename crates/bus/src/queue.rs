@@ -306,24 +306,6 @@ impl SendQueue {
             std::future::ready(SendSubject::parse(&message.subject).map(|lane| Wake { lane, sequence }))
         }))
     }
-
-    /// Follows the messages that channels receive: one item for each, as its event is announced.
-    ///
-    /// # Errors
-    /// If the subscription could not be made.
-    pub async fn received(
-        &self,
-    ) -> Result<
-        impl futures_util::Stream<Item = staffetta_domain::ChannelId> + Send + Unpin + use<>,
-        QueueError,
-    > {
-        let subject = "staffetta.v1.event.*.*.message-received";
-        let subscriber =
-            self.bus.client().subscribe(subject).await.map_err(|error| QueueError::new("followed", error))?;
-        Ok(subscriber.filter_map(|message| {
-            std::future::ready(message.subject.split('.').nth(4).and_then(|channel| channel.parse().ok()))
-        }))
-    }
 }
 
 pub(crate) async fn collect(answers: &mut Subscriber, max: usize) -> Result<Batch, async_nats::Error> {

@@ -16,6 +16,9 @@ pub(crate) const WAKE: &str = "staffetta.v1.wake.>";
 /// Where the headers of each stored event are told again, to wake whoever delivers it. Not for tenants.
 pub(crate) const TOLD: &str = "staffetta.v1.told.>";
 
+/// What the names of those consumers begin with.
+const NATS_ENDPOINT: &str = "endpoint-";
+
 /// Where ingress publishes envelopes of that shard.
 pub fn webhook_subject(shard: u32) -> String {
     format!("staffetta.v1.webhook.{shard}")
@@ -23,7 +26,12 @@ pub fn webhook_subject(shard: u32) -> String {
 
 /// The durable consumer of EVENTS that keeps the place of an endpoint of kind `nats`.
 pub fn nats_endpoint_consumer(endpoint: &EndpointId) -> String {
-    format!("endpoint-{endpoint}")
+    format!("{NATS_ENDPOINT}{endpoint}")
+}
+
+/// The endpoint whose place a consumer of that name keeps; `None` if it keeps none's.
+pub fn nats_consumer_endpoint(name: &str) -> Option<EndpointId> {
+    name.strip_prefix(NATS_ENDPOINT)?.parse().ok()
 }
 
 /// Where an event is announced.

@@ -8,15 +8,15 @@ use async_nats::jetstream::consumer::{AckPolicy, Config, DeliverPolicy, pull};
 use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, TryStreamExt};
-use staffetta_bus::{Bus, Endpoint, Target, boot_time, part_of};
+use staffetta_bus::{
+    Bus, Endpoint, Target, boot_time, nats_consumer_endpoint, nats_endpoint_consumer, part_of,
+};
 use staffetta_domain::{EndpointId, EventType};
 use tokio::time::{sleep, timeout};
 use tracing::{info, warn};
 
 /// The stream.
 const EVENTS: &str = "EVENTS";
-/// What the consumers' names begin with.
-const PREFIX: &str = "endpoint-";
 /// Longest wait for one answer.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long an entry is missing before its consumer goes, and how often that is looked for.
@@ -158,7 +158,7 @@ fn subjects(endpoint: &Endpoint) -> Vec<String> {
 
 async fn make(bus: Bus, endpoint: Arc<Endpoint>) -> Step {
     debug_assert!(matches!(endpoint.target, Target::Nats));
-    let name = format!("{PREFIX}{}", endpoint.id);
+    let name = nats_endpoint_consumer(&endpoint.id);
     let config = pull::Config {
         durable_name: Some(name.clone()),
         description: Some(format!("events for endpoint {}", endpoint.id)),
@@ -210,9 +210,7 @@ async fn list(bus: Bus) -> Step {
         stream.consumer_names().try_collect::<Vec<String>>().await.map_err(async_nats::Error::from)
     });
     match listing.await.map_err(Into::into).flatten() {
-        Ok(names) => {
-            Step::Listed(names.iter().filter_map(|name| name.strip_prefix(PREFIX)?.parse().ok()).collect())
-        }
+        Ok(names) => Step::Listed(names.iter().filter_map(|name| nats_consumer_endpoint(name)).collect()),
         Err(error) => {
             warn!(%error, "the consumers of EVENTS can't be listed");
             Step::Failed
@@ -223,7 +221,7 @@ async fn list(bus: Bus) -> Step {
 async fn remove(bus: Bus, id: EndpointId) -> Step {
     let removing = timeout(ANSWER, async {
         let stream = bus.jetstream().get_stream_no_info(EVENTS).await?;
-        stream.delete_consumer(&format!("{PREFIX}{id}")).await.map_err(async_nats::Error::from)
+        stream.delete_consumer(&nats_endpoint_consumer(&id)).await.map_err(async_nats::Error::from)
     });
     match removing.await.map_err(Into::into).flatten() {
         Ok(_) => {
