@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Instant;
 
 use anyhow::Context as _;
 use axum::Router;
@@ -20,6 +21,8 @@ use crate::LIMIT;
 /// One POST as it came.
 #[derive(Clone, Debug)]
 pub struct HookPost {
+    /// When its body had come.
+    pub at: Instant,
     /// Its headers.
     pub headers: HeaderMap,
     /// Its body.
@@ -55,7 +58,7 @@ struct Book {
 async fn take(State(book): State<Arc<Book>>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let Ok(body) = String::from_utf8(body.to_vec()) else { return StatusCode::BAD_REQUEST };
     let answered = book.answer.load(Ordering::Relaxed);
-    book.posts.send_modify(|posts| posts.push(HookPost { headers, body, answered }));
+    book.posts.send_modify(|posts| posts.push(HookPost { at: Instant::now(), headers, body, answered }));
     StatusCode::from_u16(answered).unwrap_or(StatusCode::OK)
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::env;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, ensure};
 use staffetta_simulator::{Behaviour, Detail, Options, SendSeen, Simulator, WebhookTarget};
@@ -65,6 +65,8 @@ pub struct Installation {
     pub meta: Meta,
     /// Nothing runs as it: it is a folder that goes with the test, however that ends.
     files: Process,
+    /// What its commands run; the built `staffetta` if none is named.
+    program: Option<PathBuf>,
     settings: Vec<(String, String)>,
     nats_url: String,
     api: String,
@@ -118,7 +120,7 @@ impl Installation {
         }
         settings.extend(setup.settings.into_iter().map(|(name, value)| (name.to_owned(), value)));
         fs::create_dir_all(files.folder().join("data"))?;
-        Ok(Self { nats, provider, meta, files, settings, nats_url, api, http })
+        Ok(Self { nats, provider, meta, files, program: None, settings, nats_url, api, http })
     }
 
     /// `staffetta up` on all of it, with the registry applied.
@@ -155,7 +157,27 @@ impl Installation {
     /// # Errors
     /// When the system refuses it a folder or a port.
     pub fn service(&self, role: &'static str) -> anyhow::Result<Service> {
-        Service::new(role, self.settings.clone(), self.http.clone())
+        Service::new(role, self.program.as_deref(), self.settings.clone(), self.http.clone())
+    }
+
+    /// A process of this program, with further variables; not yet started.
+    ///
+    /// # Errors
+    /// When the system refuses it a folder or a port.
+    pub fn service_of(
+        &self,
+        role: &'static str,
+        program: &Path,
+        settings: &[(&str, String)],
+    ) -> anyhow::Result<Service> {
+        let mut all = self.settings.clone();
+        all.extend(settings.iter().map(|(name, value)| ((*name).to_owned(), value.clone())));
+        Service::new(role, Some(program), all, self.http.clone())
+    }
+
+    /// From now on whatever is started or run is this program.
+    pub fn use_program(&mut self, program: &Path) {
+        self.program = Some(program.to_owned());
     }
 
     /// A process of Staffetta, ready.
@@ -173,7 +195,15 @@ impl Installation {
     /// # Errors
     /// When it does not end.
     pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<Answer> {
-        service::run(arguments, &self.settings, self.files.folder()).await
+        service::run(self.program.as_deref(), arguments, &self.settings, self.files.folder()).await
+    }
+
+    /// Runs this program with these arguments to its end.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub async fn run_from(&self, program: &Path, arguments: &[&str]) -> anyhow::Result<Answer> {
+        service::run(Some(program), arguments, &self.settings, self.files.folder()).await
     }
 
     /// `staffetta apply -f`, which must go well; gives back what it printed.
@@ -225,6 +255,18 @@ impl Installation {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.files.folder()
+    }
+
+    /// Where ingress is to listen.
+    #[must_use]
+    pub fn ingress_address(&self) -> &str {
+        self.meta.address()
+    }
+
+    /// Where the API is to listen.
+    #[must_use]
+    pub fn api_address(&self) -> &str {
+        &self.api
     }
 
     /// Where the API is.

@@ -3,6 +3,7 @@
 //! What stands here knows the contract and nothing else: subjects, endpoints, configuration keys, exit codes. The
 //! provider is the simulator, over real HTTP; NATS and PostgreSQL are real.
 
+mod collector;
 mod graph_client;
 mod hook;
 mod installation;
@@ -17,6 +18,7 @@ mod user;
 
 use std::time::Duration;
 
+pub use collector::{Collected, Collector, SeenSpan};
 pub use graph_client::{GraphClient, Told};
 pub use hook::{Hook, HookPost};
 pub use installation::{Installation, Setup, Storage};

@@ -1,7 +1,7 @@
 //! `staffetta` as a process.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
 
@@ -19,6 +19,8 @@ const DRAIN: Duration = Duration::from_secs(40);
 pub struct Service {
     process: Process,
     role: &'static str,
+    /// What runs as it; the built `staffetta` if none is named.
+    program: Option<PathBuf>,
     settings: Vec<(String, String)>,
     ready_url: String,
     http: reqwest::Client,
@@ -39,13 +41,15 @@ impl Service {
     /// Prepares `staffetta <role>`; nothing runs yet.
     pub(crate) fn new(
         role: &'static str,
+        program: Option<&Path>,
         mut settings: Vec<(String, String)>,
         http: reqwest::Client,
     ) -> anyhow::Result<Self> {
         let admin = format!("127.0.0.1:{}", free_port()?);
         settings.push(("STAFFETTA__ADMIN__LISTEN".into(), admin.clone()));
         let ready_url = format!("http://{admin}/readyz");
-        Ok(Self { process: Process::new(role)?, role, settings, ready_url, http })
+        let program = program.map(Path::to_owned);
+        Ok(Self { process: Process::new(role)?, role, program, settings, ready_url, http })
     }
 
     /// Starts it and waits until it is ready.
@@ -69,7 +73,8 @@ impl Service {
     /// # Errors
     /// When there is no program.
     pub fn launch(&mut self, variables: &[(&str, &str)]) -> anyhow::Result<()> {
-        let mut command = command(&[self.role], &self.settings, self.process.folder())?;
+        let mut command =
+            command(self.program.as_deref(), &[self.role], &self.settings, self.process.folder())?;
         command.envs(variables.iter().copied());
         self.process.start(command)
     }
@@ -88,6 +93,12 @@ impl Service {
         .await
         .flatten()
         .with_context(|| format!("staffetta {}: {}", self.role, self.process.log_end()))
+    }
+
+    /// Where it shows its metrics: an address and a port.
+    #[must_use]
+    pub fn admin_address(&self) -> &str {
+        self.ready_url.trim_start_matches("http://").trim_end_matches("/readyz")
     }
 
     /// The process itself.
@@ -132,11 +143,12 @@ impl Service {
 
 /// Runs `staffetta` with these arguments to its end.
 pub(crate) async fn run(
+    program: Option<&Path>,
     arguments: &[&str],
     settings: &[(String, String)],
     folder: &Path,
 ) -> anyhow::Result<Answer> {
-    let mut command = tokio::process::Command::from(command(arguments, settings, folder)?);
+    let mut command = tokio::process::Command::from(command(program, arguments, settings, folder)?);
     let running = command.kill_on_drop(true).output();
     let output =
         timeout(LIMIT, running).await.with_context(|| format!("staffetta {arguments:?} does not end"))?;
@@ -145,8 +157,16 @@ pub(crate) async fn run(
     Ok(Answer { code: status.code(), stdout: text(&stdout), stderr: text(&stderr) })
 }
 
-fn command(arguments: &[&str], settings: &[(String, String)], folder: &Path) -> anyhow::Result<Command> {
-    let mut command = Command::new(staffetta_binary()?);
+fn command(
+    program: Option<&Path>,
+    arguments: &[&str],
+    settings: &[(String, String)],
+    folder: &Path,
+) -> anyhow::Result<Command> {
+    let mut command = match program {
+        Some(program) => Command::new(program),
+        None => Command::new(staffetta_binary()?),
+    };
     // Whoever runs the tests may have settings of their own, and a proxy that does not know loopback.
     for (name, _) in env::vars_os() {
         let name = name.to_string_lossy();

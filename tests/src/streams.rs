@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use async_nats::HeaderMap;
 use async_nats::jetstream;
 use async_nats::jetstream::message::StreamMessage;
+use async_nats::{ConnectOptions, HeaderMap};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
 use staffetta_proto::json::from_struct;
@@ -62,8 +62,20 @@ impl Streams {
     /// # Errors
     /// When there is none in time.
     pub async fn connect(url: &str) -> anyhow::Result<Self> {
+        Self::connect_with(url, ConnectOptions::new).await
+    }
+
+    /// The same, to a server that asks who is there.
+    ///
+    /// # Errors
+    /// As [`connect`](Self::connect), and when it knows no such user.
+    pub async fn connect_as(url: &str, user: &str, password: &str) -> anyhow::Result<Self> {
+        Self::connect_with(url, || ConnectOptions::with_user_and_password(user.into(), password.into())).await
+    }
+
+    async fn connect_with(url: &str, options: impl Fn() -> ConnectOptions) -> anyhow::Result<Self> {
         let options = || {
-            let options = async_nats::ConnectOptions::new().request_timeout(Some(ANSWER));
+            let options = options().request_timeout(Some(ANSWER));
             options.reconnect_delay_callback(|_| Duration::from_millis(50))
         };
         let client = until("NATS", LIMIT, async || options().connect(url).await.ok()).await?;

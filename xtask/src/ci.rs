@@ -6,19 +6,22 @@ use std::{
 };
 
 use crate::{
-    fuzz, test, tools,
+    deploy, fuzz, test, tools,
     workspace::{Workspace, exit_code, run},
 };
 
 type Step = fn(&Workspace) -> anyhow::Result<ExitCode>;
 
 /// The quick ones first.
-const STEPS: [(&str, Step); 6] = [
+const STEPS: [(&str, Step); 8] = [
     ("format", format),
     ("supply chain", supply_chain),
     ("advisories", advisories),
+    ("deploy", deploy::check_files),
     ("lints", lints),
     ("tests", |workspace| test::run_all(workspace, &[])),
+    // What it runs was built with the tests.
+    ("deploy, run", deploy::check_run),
     ("fuzz", |workspace| fuzz::look_for(workspace, FUZZ_SECONDS)),
 ];
 

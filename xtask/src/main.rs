@@ -8,9 +8,11 @@ mod workspace;
 mod bench;
 mod ci;
 mod demo;
+mod deploy;
 mod fuzz;
 mod test;
 mod tools;
+mod upgrade;
 
 use std::process::ExitCode;
 
@@ -58,7 +60,22 @@ enum Command {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Check format, lints and supply chain, run every test, and fuzz for a while
+    /// Check what is in `deploy/`: the files, then a run of the product that a real Prometheus watches
+    CheckDeploy {
+        /// Read the files alone, which takes seconds
+        #[arg(long, conflicts_with = "renew")]
+        files: bool,
+        /// Only make anew what is generated: the dashboards, and the chart's copies of them and of the alerts
+        #[arg(long)]
+        renew: bool,
+    },
+    /// Build the version before too, and exchange the one for the other and back, service by service, under load
+    UpgradeCheck {
+        /// The commit of the version before: else HEAD if the tree has changes, and the one before HEAD if it has none
+        #[arg(long)]
+        from: Option<String>,
+    },
+    /// Check format, lints, supply chain and what is in `deploy/`, run every test, and fuzz for a while
     Ci,
     /// Get what is missing and print it as shell variables: `eval "$(cargo xtask tools)"`
     Tools,
@@ -72,6 +89,10 @@ fn main() -> anyhow::Result<ExitCode> {
         Command::Test { args } => test::run_all(&workspace, &args),
         Command::Bench { bench, args } => bench::run_one(&workspace, bench, &args),
         Command::Fuzz { seconds } => fuzz::look_for(&workspace, seconds),
+        Command::CheckDeploy { renew: true, .. } => deploy::renew(&workspace),
+        Command::CheckDeploy { files: true, .. } => deploy::check_files(&workspace),
+        Command::CheckDeploy { .. } => deploy::check_all(&workspace),
+        Command::UpgradeCheck { from } => upgrade::check(&workspace, from.as_deref()),
         Command::Ci => ci::run_steps(&workspace),
         Command::Tools => {
             print!("{}", Tools::get(&workspace)?);

@@ -7,6 +7,7 @@ use prost::Message as _;
 use serde_json::Value;
 use staffetta_domain::{
     ChannelId, CommandFields, CommandId, Event, EventId, EventType, InvalidCommand, Object, TenantId,
+    TraceParent,
 };
 use staffetta_proto::json::{from_list, from_struct, from_timestamp, to_list, to_struct, to_timestamp};
 use staffetta_proto::v1;
@@ -162,6 +163,14 @@ pub fn encode_command(fields: &CommandFields) -> Bytes {
     command.encode_to_vec().into()
 }
 
+/// Where a message's trace stands in its headers: W3C Trace Context.
+pub const TRACEPARENT: &str = "traceparent";
+
+/// The trace that a message belongs to. One that can't be read is none.
+pub fn trace_of(headers: Option<&HeaderMap>) -> Option<TraceParent> {
+    headers?.get(TRACEPARENT)?.as_str().parse().ok()
+}
+
 /// An event as a JSON document.
 #[derive(serde::Serialize)]
 struct EventDocument<'a> {
@@ -187,6 +196,9 @@ pub fn event_message(event: &Event, encoding: Encoding) -> (HeaderMap, Bytes) {
     // A header holds one line.
     if !event.subject.contains(['\r', '\n']) {
         headers.insert("ce-subject", event.subject.as_str());
+    }
+    if let Some(trace) = event.trace {
+        headers.insert(TRACEPARENT, trace.to_string().as_str());
     }
     // CloudEvents' own extensions for the order within a partition.
     if let (Some(Value::String(conversation)), Some(sequence)) =
@@ -223,7 +235,7 @@ pub fn event_message(event: &Event, encoding: Encoding) -> (HeaderMap, Bytes) {
     (headers, payload)
 }
 
-/// Reads an event that [`event_message`] wrote.
+/// Reads an event that [`event_message`] wrote, but for its trace, which stands in the headers.
 ///
 /// # Errors
 /// If it is none, or of a type that this version does not know.
@@ -261,6 +273,7 @@ pub fn decode_event(encoding: Encoding, payload: &[u8]) -> Result<Event, CodecEr
         time,
         subject,
         data,
+        trace: None,
     })
 }
 
@@ -385,13 +398,15 @@ mod tests {
                 .as_object()
                 .unwrap()
                 .clone(),
+            trace: TraceParent::new([1; 16], [2; 8], 1),
         };
         for encoding in [Encoding::Json, Encoding::Protobuf] {
             let (headers, payload) = event_message(&event, encoding);
             assert_eq!(Encoding::of(Some(&headers)), encoding);
             assert_eq!(headers.get("ce-partitionkey").unwrap().as_str(), "c7");
             assert_eq!(headers.get("ce-sequence").unwrap().as_str(), "3");
-            assert!(decode_event(encoding, &payload).unwrap() == event);
+            let read = decode_event(encoding, &payload).unwrap();
+            assert!(Event { trace: trace_of(Some(&headers)), ..read } == event);
         }
     }
 }

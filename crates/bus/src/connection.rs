@@ -1,11 +1,14 @@
 //! One connection to NATS, shared by everything in a process.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream;
 use secrecy::{ExposeSecret, SecretString};
 use tracing::{info, warn};
+
+use crate::metrics::Metrics;
 
 /// Longest wait for an answer of the JetStream API.
 const API_TIMEOUT: Duration = Duration::from_secs(5);
@@ -19,6 +22,7 @@ const MAX_ACKS: usize = 4_096;
 pub struct Bus {
     client: async_nats::Client,
     jetstream: jetstream::Context,
+    pub(crate) metrics: Metrics,
 }
 
 /// Whom services connect as.
@@ -28,6 +32,25 @@ pub struct Credentials {
     pub user: String,
     /// Its password.
     pub password: SecretString,
+}
+
+/// How a connection is encrypted. The files are read again for each connection, so one that is replaced counts from the
+/// next reconnect on.
+#[derive(Clone, Debug, Default)]
+pub struct Tls {
+    /// The authorities (PEM) that may vouch for the servers; the system's own without it.
+    pub ca_file: Option<PathBuf>,
+    /// What this side shows, where the server asks for a certificate.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate and its private key, both PEM.
+#[derive(Clone, Debug)]
+pub struct ClientCertificate {
+    /// The certificate, followed by those between it and the authority.
+    pub certificate_file: PathBuf,
+    /// The key.
+    pub key_file: PathBuf,
 }
 
 /// NATS could not be reached at all.
@@ -53,14 +76,37 @@ impl Bus {
         name: &str,
         credentials: Option<&Credentials>,
     ) -> Result<Self, ConnectError> {
+        Self::connect_with(urls, name, credentials, None).await
+    }
+
+    /// As [`connect_as`](Self::connect_as). With `tls` nothing is sent before the connection is encrypted; without it that
+    /// holds only for a server that asks for it, and for the scheme `tls`.
+    ///
+    /// # Errors
+    /// Also if a file can't be read, or the other end is not whom the authorities vouch for.
+    pub async fn connect_with(
+        urls: &str,
+        name: &str,
+        credentials: Option<&Credentials>,
+        tls: Option<&Tls>,
+    ) -> Result<Self, ConnectError> {
         let servers: Vec<&str> = urls.split(',').map(str::trim).filter(|url| !url.is_empty()).collect();
-        let options = match credentials {
+        let mut options = match credentials {
             Some(Credentials { user, password }) => async_nats::ConnectOptions::with_user_and_password(
                 user.clone(),
                 password.expose_secret().to_owned(),
             ),
             None => async_nats::ConnectOptions::new(),
         };
+        if let Some(Tls { ca_file, client }) = tls {
+            options = options.require_tls(true);
+            if let Some(file) = ca_file {
+                options = options.add_root_certificates(file.clone());
+            }
+            if let Some(ClientCertificate { certificate_file, key_file }) = client {
+                options = options.add_client_certificate(certificate_file.clone(), key_file.clone());
+            }
+        }
         let client = options
             .name(name)
             .connection_timeout(CONNECT_TIMEOUT)
@@ -86,7 +132,7 @@ impl Bus {
             .max_ack_inflight(MAX_ACKS)
             .backpressure_on_inflight(true)
             .build(client.clone());
-        Ok(Self { client, jetstream })
+        Ok(Self { client, jetstream, metrics: Metrics::new() })
     }
 
     /// Whether a server is connected right now. While none is, what is published only waits in this process.

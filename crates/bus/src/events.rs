@@ -11,7 +11,7 @@ use staffetta_domain::{ChannelId, Event, TenantId};
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
-use crate::codec::{Encoding, decode_event};
+use crate::codec::{Encoding, decode_event, trace_of};
 use crate::queue::{Batch, LAG, QueueError, QueuedMessage, collect, said};
 use crate::subjects::TOLD;
 use crate::{Bus, streams};
@@ -56,6 +56,9 @@ pub struct EventEnds {
     pub first: u64,
     /// The number of the youngest event that ever was.
     pub last: u64,
+    /// When the stream was made, in nanoseconds since 1970 by the server's clock: one that was made at another time
+    /// counts from 1 again, and a number of the other one says nothing about it.
+    pub made_at: i64,
 }
 
 /// Longest wait for one answer.
@@ -137,8 +140,13 @@ impl EventLog {
         let asking = timeout(ANSWER, self.bus.jetstream().get_stream(streams::EVENTS));
         match asking.await {
             Ok(Ok(stream)) => {
-                let state = &stream.cached_info().state;
-                Ok(EventEnds { first: state.first_sequence.max(1), last: state.last_sequence })
+                let info = stream.cached_info();
+                let made_at = i64::try_from(info.created.unix_timestamp_nanos()).unwrap_or(i64::MAX);
+                Ok(EventEnds {
+                    first: info.state.first_sequence.max(1),
+                    last: info.state.last_sequence,
+                    made_at,
+                })
             }
             Ok(Err(error)) => Err(QueueError::new("asked", error)),
             Err(_) => Err(QueueError::new("asked", "no answer in time")),
@@ -189,7 +197,10 @@ fn of(tenant: &TenantId) -> String {
 fn logged(tenant: &TenantId, message: QueuedMessage) -> Option<LoggedEvent> {
     let QueuedMessage { sequence, stored, headers, payload } = message;
     match decode_event(Encoding::of(Some(&headers)), &payload) {
-        Ok(event) if event.tenant == *tenant => Some(LoggedEvent { sequence, stored, event }),
+        Ok(event) if event.tenant == *tenant => {
+            let event = Event { trace: trace_of(Some(&headers)), ..event };
+            Some(LoggedEvent { sequence, stored, event })
+        }
         Ok(_) => {
             warn!(sequence, "an event under another tenant's subject is passed over");
             None

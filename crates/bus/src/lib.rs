@@ -8,7 +8,9 @@ mod codec;
 mod connection;
 mod dead;
 mod events;
+mod inspect;
 mod lease;
+mod metrics;
 mod ownership;
 mod publish;
 mod put;
@@ -25,17 +27,18 @@ mod wanted;
 pub use answers::{REPLY_TO, ReplyTo, inbox_prefix};
 pub use callout::{Callout, CalloutKeys, CalloutOutcome, WrongSeed};
 pub use codec::{
-    CodecError, DeadLetter, Encoding, Origin, command_fields, dead_letter_message, decode_dead_letter,
-    decode_event, encode_command, event_message,
+    CodecError, DeadLetter, Encoding, Origin, TRACEPARENT, command_fields, dead_letter_message,
+    decode_dead_letter, decode_event, encode_command, event_message, trace_of,
 };
-pub use connection::{Bus, ConnectError, Credentials};
+pub use connection::{Bus, ClientCertificate, ConnectError, Credentials, Tls};
 pub use dead::{
     DeadError, DeadStream, Letter, LetterFilter, LetterId, LetterPage, NotReplayable, ServiceName,
     ShownPayload, WayBack, replay_of,
 };
 pub use events::{EventBatch, EventEnds, EventLog, EventWake, LoggedEvent};
+pub use inspect::{ClockReading, ConsumerState, Mismatch, STREAMS, StreamState};
 pub use lease::{Lease, boot_time};
-pub use ownership::{Change as OwnershipChange, Group, Ownership, PARTS, Returned, part_of};
+pub use ownership::{Change as OwnershipChange, Group, Ownership, PARTS, PartOwners, Returned, part_of};
 pub use publish::{PublishError, Stored};
 pub use queue::{Batch, LaneBacklog, QueueError, QueuedMessage, SendQueue, Wake};
 pub use receipts::{NotFollowed, Receipt};

@@ -13,6 +13,7 @@
 mod bucket;
 mod heartbeat;
 mod member;
+mod owners;
 mod plan;
 mod record;
 mod share;
@@ -29,6 +30,7 @@ use tracing::{debug, warn};
 
 use self::bucket::{ANSWER, Bucket, Written};
 use self::member::{Ended, Member};
+pub use self::owners::PartOwners;
 use self::plan::Former;
 use self::record::{Life, member_key};
 use crate::Bus;

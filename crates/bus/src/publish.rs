@@ -49,6 +49,17 @@ impl PublishError {
         }
     }
 
+    /// One of few words for it, for metrics and traces.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timeout",
+            Self::Full => "full",
+            Self::TooLarge => "too_large",
+            Self::Refused(_) => "refused",
+        }
+    }
+
     fn of(error: NatsError) -> Self {
         match error.kind() {
             PublishErrorKind::TimedOut | PublishErrorKind::BrokenPipe => Self::TimedOut,
@@ -97,15 +108,29 @@ impl Bus {
         payload: Bytes,
         deadline: Instant,
     ) -> Result<Stored, PublishError> {
+        let started = Instant::now();
+        let done = self.publish_until(&subject, id, headers, payload, deadline).await;
+        self.metrics.published(&subject, started.elapsed(), done.as_ref().err().map(PublishError::code));
+        done
+    }
+
+    async fn publish_until(
+        &self,
+        subject: &str,
+        id: &str,
+        headers: HeaderMap,
+        payload: Bytes,
+        deadline: Instant,
+    ) -> Result<Stored, PublishError> {
         let mut doubtful = false;
         loop {
             let message =
                 PublishMessage::build().headers(headers.clone()).payload(payload.clone()).message_id(id);
-            let error =
-                match self.try_publish(&subject, message, deadline.min(Instant::now() + ONE_TRY)).await {
-                    Ok(stored) => return Ok(stored),
-                    Err(error) => error,
-                };
+            let error = match self.try_publish(subject, message, deadline.min(Instant::now() + ONE_TRY)).await
+            {
+                Ok(stored) => return Ok(stored),
+                Err(error) => error,
+            };
             doubtful |= matches!(error, PublishError::TimedOut);
             if !error.is_passing() || Instant::now() + PAUSE >= deadline {
                 return Err(if doubtful && error.is_passing() { PublishError::TimedOut } else { error });

@@ -9,6 +9,7 @@ mod export;
 mod file;
 mod forms;
 mod keys;
+mod newer;
 mod plan;
 mod rotate;
 mod snapshot;

@@ -1,9 +1,12 @@
 //! The streams and buckets of the contract, made where they are missing.
 
+mod keep;
+
 use std::time::Duration;
 
 use async_nats::jetstream::{kv, stream};
 
+pub(crate) use self::keep::{is_newer, migrated};
 use crate::Bus;
 use crate::subjects;
 
@@ -14,12 +17,15 @@ pub(crate) const DEAD: &str = "DEAD";
 pub(crate) const REGISTRY: &str = "REGISTRY";
 pub(crate) const LEASES: &str = "LEASES";
 
+/// The recorder's consumer of WEBHOOKS, one for all its replicas.
+pub(crate) const RECORDER: &str = "recorder";
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How much the streams may hold, and in how many copies.
 #[derive(Clone, Copy, Debug)]
 pub struct Retention {
-    /// Copies of each stream.
+    /// Copies of each stream, at least.
     pub replicas: u8,
     /// Most bytes on WEBHOOKS.
     pub webhooks_max_bytes: i64,
@@ -36,48 +42,70 @@ pub struct WebhookProgress {
     pub last: u64,
 }
 
-/// A stream or a bucket could not be made or is not as it must be.
+/// A stream or a bucket could not be made or is not as it must be, or nothing could be learnt of it.
 #[derive(Debug, thiserror::Error)]
-#[error("{name} could not be set up")]
+#[error("{name} could not be {what}")]
 pub struct StreamError {
     name: &'static str,
+    what: &'static str,
     #[source]
     source: async_nats::Error,
 }
 
+impl StreamError {
+    pub(crate) fn unread(name: &'static str, source: impl Into<async_nats::Error>) -> Self {
+        Self { name, what: "looked at", source: source.into() }
+    }
+
+    fn unmade(name: &'static str, source: impl Into<async_nats::Error>) -> Self {
+        Self { name, what: "set up", source: source.into() }
+    }
+}
+
+/// The stream under a bucket of this name, or the stream itself.
+pub(crate) fn bucket_stream(name: &'static str) -> String {
+    match name {
+        REGISTRY | LEASES => format!("KV_{name}"),
+        _ => name.to_owned(),
+    }
+}
+
 impl Bus {
-    /// Makes every stream and bucket that is missing and brings the others up to date. Safe to repeat, and from
-    /// several processes at once.
+    /// Makes every stream and bucket that is missing and brings the others up to date. Safe to repeat, from several
+    /// processes at once, and beside another version: what a newer one made of a stream stays, and so does whatever
+    /// this one does not ask for. No copy is taken away, as one process that was told of fewer than the others would
+    /// do whenever it starts: that is left to [`migrate_streams`](Self::migrate_streams).
     ///
     /// # Errors
     /// Names the stream that could not be set up.
     pub async fn set_up_streams(&self, retention: &Retention) -> Result<(), StreamError> {
-        for config in stream_configs(retention) {
-            let name = config.0;
-            let made = self.jetstream().create_or_update_stream(config.1).await;
-            made.map_err(|error| StreamError { name, source: error.into() })?;
+        self.keep_streams(retention, keep::AT_LEAST).await
+    }
+
+    /// As [`set_up_streams`](Self::set_up_streams), and each has as many copies as are asked for, even if it had more.
+    ///
+    /// # Errors
+    /// Names the stream that could not be set up.
+    pub async fn migrate_streams(&self, retention: &Retention) -> Result<(), StreamError> {
+        self.keep_streams(retention, keep::EXACTLY).await
+    }
+
+    async fn keep_streams(&self, retention: &Retention, copies: keep::Copies) -> Result<(), StreamError> {
+        for (name, wanted) in stream_configs(retention) {
+            let kept = keep::keep(self.jetstream(), &wanted, copies).await;
+            kept.map_err(|error| StreamError::unmade(name, error))?;
         }
-        let made = self
-            .jetstream()
-            .create_or_update_key_value(kv::Config {
-                bucket: LEASES.into(),
-                history: 1,
-                storage: stream::StorageType::File,
-                num_replicas: usize::from(retention.replicas),
-                ..Default::default()
-            })
-            .await;
-        made.map(drop).map_err(|error| StreamError { name: LEASES, source: error.into() })
+        Ok(())
     }
 
     pub(crate) async fn bucket(&self, name: &'static str) -> Result<kv::Store, StreamError> {
-        self.jetstream().get_key_value(name).await.map_err(|error| StreamError { name, source: error.into() })
+        self.jetstream().get_key_value(name).await.map_err(|error| StreamError::unmade(name, error))
     }
 
     /// When the stream was made, in nanoseconds since 1970, by the server's clock.
     pub(crate) async fn stream_made_at(&self, name: &'static str) -> Result<i128, StreamError> {
         let stream = self.jetstream().get_stream(name).await;
-        let stream = stream.map_err(|error| StreamError { name, source: error.into() })?;
+        let stream = stream.map_err(|error| StreamError::unmade(name, error))?;
         Ok(stream.cached_info().created.unix_timestamp_nanos())
     }
 
@@ -86,8 +114,8 @@ impl Bus {
     /// # Errors
     /// If NATS does not answer.
     pub async fn webhook_backlog(&self) -> Result<u64, StreamError> {
-        let failed = |source| StreamError { name: WEBHOOKS, source };
-        let stream = self.jetstream().get_stream(WEBHOOKS).await.map_err(|error| failed(error.into()))?;
+        let stream = self.jetstream().get_stream(WEBHOOKS).await;
+        let stream = stream.map_err(|error| StreamError::unread(WEBHOOKS, error))?;
         Ok(stream.cached_info().state.messages)
     }
 
@@ -96,8 +124,8 @@ impl Bus {
     /// # Errors
     /// If NATS does not answer.
     pub async fn webhook_progress(&self) -> Result<WebhookProgress, StreamError> {
-        let failed = |source| StreamError { name: WEBHOOKS, source };
-        let stream = self.jetstream().get_stream(WEBHOOKS).await.map_err(|error| failed(error.into()))?;
+        let stream = self.jetstream().get_stream(WEBHOOKS).await;
+        let stream = stream.map_err(|error| StreamError::unread(WEBHOOKS, error))?;
         let state = &stream.cached_info().state;
         let last = state.last_sequence;
         let open = if state.messages == 0 { last + 1 } else { state.first_sequence };
@@ -112,20 +140,20 @@ impl Bus {
         &self,
     ) -> Result<async_nats::jetstream::consumer::PullConsumer, StreamError> {
         use async_nats::jetstream::consumer::{AckPolicy, pull};
-        let failed = |source| StreamError { name: WEBHOOKS, source };
-        let stream = self.jetstream().get_stream(WEBHOOKS).await.map_err(|error| failed(error.into()))?;
+        let stream = self.jetstream().get_stream(WEBHOOKS).await;
+        let stream = stream.map_err(|error| StreamError::unmade(WEBHOOKS, error))?;
         let config = pull::Config {
-            durable_name: Some("recorder".into()),
+            durable_name: Some(RECORDER.into()),
             ack_policy: AckPolicy::Explicit,
             ack_wait: Duration::from_secs(30),
             max_ack_pending: 2_000,
             ..Default::default()
         };
-        stream.create_consumer(config).await.map_err(|error| failed(error.into()))
+        stream.create_consumer(config).await.map_err(|error| StreamError::unmade(WEBHOOKS, error))
     }
 }
 
-fn stream_configs(retention: &Retention) -> [(&'static str, stream::Config); 5] {
+pub(crate) fn stream_configs(retention: &Retention) -> [(&'static str, stream::Config); 6] {
     let base = |name: &str, subject: &str| stream::Config {
         name: name.into(),
         subjects: vec![subject.into()],
@@ -187,6 +215,17 @@ fn stream_configs(retention: &Retention) -> [(&'static str, stream::Config); 5] 
                 deny_delete: true,
                 allow_atomic_publish: true,
                 ..base("KV_REGISTRY", "$KV.REGISTRY.>")
+            },
+        ),
+        (
+            LEASES,
+            // A bucket as the client would make it.
+            stream::Config {
+                max_messages_per_subject: 1,
+                discard: stream::DiscardPolicy::New,
+                allow_rollup: true,
+                deny_delete: true,
+                ..base("KV_LEASES", "$KV.LEASES.>")
             },
         ),
     ]

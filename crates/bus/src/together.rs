@@ -31,7 +31,11 @@ pub struct Outgoing {
 /// stored before, which alone is a reason. Published one by one under the same ids, each is stored once.
 #[derive(Debug, thiserror::Error)]
 #[error("NATS did not store the messages together")]
-pub struct NotTogether(#[source] async_nats::Error);
+pub struct NotTogether {
+    /// One of few words for it, for metrics.
+    code: &'static str,
+    source: async_nats::Error,
+}
 
 impl Bus {
     /// Publishes at most [`MOST_TOGETHER`] messages of one stream as one. Afterwards all are stored, in this order and
@@ -44,12 +48,22 @@ impl Bus {
         messages: Vec<Outgoing>,
         deadline: Instant,
     ) -> Result<(), NotTogether> {
+        let Some(subject) = messages.last().map(|last| last.subject.clone()) else { return Ok(()) };
+        let started = Instant::now();
+        let done = self.publish_as_one(messages, deadline).await;
+        self.metrics.published(&subject, started.elapsed(), done.as_ref().err().map(|failure| failure.code));
+        done
+    }
+
+    async fn publish_as_one(&self, messages: Vec<Outgoing>, deadline: Instant) -> Result<(), NotTogether> {
         // A disconnected client would queue the messages and send them long after their publisher has given up.
         if !self.is_connected() {
-            return Err(NotTogether("not connected".into()));
+            return Err(NotTogether { code: "unavailable", source: "not connected".into() });
         }
-        let stored = timeout_at(deadline, self.commit(messages)).await;
-        stored.map_err(|_| "no acknowledgement in time".into()).flatten().map_err(NotTogether)
+        match timeout_at(deadline, self.commit(messages)).await {
+            Ok(done) => done.map_err(|source| NotTogether { code: "refused", source }),
+            Err(_) => Err(NotTogether { code: "timeout", source: "no acknowledgement in time".into() }),
+        }
     }
 
     async fn commit(&self, mut messages: Vec<Outgoing>) -> Result<(), async_nats::Error> {

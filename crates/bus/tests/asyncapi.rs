@@ -30,6 +30,7 @@ fn event(kind: EventType) -> Event {
         time: Timestamp::UNIX_EPOCH,
         subject: "inv-2026-0042".into(),
         data: data.as_object().unwrap().clone(),
+        trace: None,
     }
 }
 

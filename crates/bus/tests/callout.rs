@@ -56,6 +56,7 @@ impl World {
         let conf = include_str!("../../../deploy/nats/tenants.conf");
         let extra_config = conf
             .replace("$STAFFETTA_NATS_PASSWORD", "\"for tests\"")
+            .replace("$STAFFETTA_NATS_SYS_PASSWORD", "\"for operators\"")
             .replace("$STAFFETTA_CALLOUT_ISSUER", &keys.issuer)
             .replace("$STAFFETTA_CALLOUT_XKEY", &keys.xkey);
         let nats =

@@ -21,6 +21,7 @@ fn event(tenant: &str, n: u32) -> Event {
         time: Timestamp::now(),
         subject: format!("wamid.{n}"),
         data: Object::new(),
+        trace: None,
     }
 }
 

@@ -372,12 +372,20 @@ async fn what_other_versions_left_is_no_obstacle() {
     config.allow_atomic_publish = false;
     world.bus.jetstream().update_stream(config).await.unwrap();
     let store = RegistryStore::open(&world.bus, None).await.unwrap();
-    // An entry that this version can't read.
-    bucket.put("tenant.acme", "{\"id\":\"acme\",\"colour\":\"red\"}".into()).await.unwrap();
+    // An entry that this version can't read, and one of which it knows the most.
+    bucket.put("tenant.acme", "{\"id\":\"acme\",\"colour\":\"red\",\"needs\":99}".into()).await.unwrap();
+    bucket.put("tenant.bravo", "{\"id\":\"bravo\",\"colour\":\"red\"}".into()).await.unwrap();
     let followed = world.follow(None).await;
-    assert_eq!(followed.view.load().tenants().count(), 0);
+    let known: Vec<_> = followed.view.load().tenants().map(|tenant| tenant.id.to_string()).collect();
+    assert_eq!(known, ["bravo"]);
     let file = RegistryFile::parse(&tenant("acme", "")).unwrap();
     let plan = store.plan(vec![file], Unnamed::Keep).await.unwrap();
     store.apply(plan).await.unwrap();
-    followed.until("the tenant", |now| now.tenants().count() == 1).await;
+    followed.until("the tenant", |now| now.tenants().count() == 2).await;
+    // What it does not know of the other stays there, whoever writes it.
+    let file = RegistryFile::parse(&tenant("bravo", "encoding = \"json\"")).unwrap();
+    store.apply(store.plan(vec![file], Unnamed::Keep).await.unwrap()).await.unwrap();
+    let stored = bucket.get("tenant.bravo").await.unwrap().unwrap();
+    let stored: serde_json::Value = serde_json::from_slice(&stored).unwrap();
+    assert_eq!((&stored["encoding"], &stored["colour"]), (&"json".into(), &"red".into()));
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
-use crate::{ChannelId, EventId, Object, TenantId};
+use crate::{ChannelId, EventId, Object, TenantId, TraceParent};
 
 /// What kind of thing happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -118,6 +118,8 @@ pub struct Event {
     pub subject: String,
     /// All about it.
     pub data: Object,
+    /// The trace that it belongs to. It is told in a header, and no part of the event's own text.
+    pub trace: Option<TraceParent>,
 }
 
 impl Event {

@@ -15,6 +15,7 @@ mod leaf;
 mod reach;
 mod recipient;
 mod status;
+mod trace;
 pub mod window;
 
 pub use alias::{Alias, Sighting};
@@ -30,6 +31,7 @@ pub use leaf::{Direction, Leaf, Settles, Touch};
 pub use reach::Reach;
 pub use recipient::Recipient;
 pub use status::MessageState;
+pub use trace::{InvalidTraceParent, TraceParent};
 
 /// A JSON object whose fields are kept as they came.
 pub type Object = serde_json::Map<String, serde_json::Value>;

@@ -20,6 +20,9 @@ pub const GRAPH_CLIENT_VARIABLE: &str = "STAFFETTA_GRAPH_CLIENT";
 /// Names the built `staffetta`, for tests that run it as a process of its own.
 pub const STAFFETTA_VARIABLE: &str = "STAFFETTA_BIN";
 
+/// Names the `staffetta` of the version before, for the upgrade from it.
+pub const PREVIOUS_VARIABLE: &str = "STAFFETTA_PREVIOUS";
+
 /// The nats-server that `cargo xtask tools` fetches where none is installed.
 pub const NATS_SERVER_PINNED: &str = "2.15.1";
 

@@ -1,18 +1,20 @@
 //! Publishing committed events.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use jiff::Timestamp;
+use opentelemetry::KeyValue;
 use opentelemetry::metrics::Counter;
 use staffetta_bus::{
     Bus, DeadLetter, Encoding, Origin, Outgoing, PublishError, Registry, RegistryView, event_message,
     event_subject,
 };
-use staffetta_domain::{Event, EventId};
+use staffetta_domain::{Event, EventId, EventType, TraceParent};
 use staffetta_runtime::telemetry::meter;
+use staffetta_runtime::trace::{Span, Step};
 use staffetta_store::{Announcement, OutboxPlace, Store, StoreError};
 use tokio::time::Instant;
 use tracing::{debug, error, warn};
@@ -57,7 +59,7 @@ impl Announcer {
     pub fn new(bus: Bus, registry: RegistryView, store: Store) -> Self {
         let announced = meter()
             .u64_counter("staffetta.events.announced")
-            .with_description("Events stored on EVENTS")
+            .with_description("Events stored on EVENTS, by type")
             .build();
         let dead = DeadLetters::new(bus.clone());
         Self { bus, registry, store, dead, announced }
@@ -76,7 +78,7 @@ impl Announcer {
     /// seconds. When one can't be published, the later ones of its conversation are left too.
     pub async fn publish(&self, announcements: &[Announcement]) -> Published {
         let registry = self.registry.load();
-        let deadline = Instant::now() + LIMIT;
+        let (deadline, begun) = (Instant::now() + LIMIT, SystemTime::now());
         let mut published = Published::default();
         let mut rest = announcements;
         // Nothing of a later part is published while something of an earlier one is left.
@@ -85,13 +87,13 @@ impl Announcer {
             let (now, later) = rest.split_at(if part.is_empty() { rest.len() } else { part.len() });
             rest = later;
             if self.publish_together(part, deadline).await {
+                self.told(now.iter().map(|announcement| &announcement.event), begun);
                 published.places.extend(now.iter().map(|announcement| announcement.place));
             } else {
                 self.publish_one_by_one(&registry, now, deadline, &mut published).await;
             }
         }
         published.left = announcements.len() - published.places.len();
-        self.announced.add(published.places.len() as u64, &[]);
         published
     }
 
@@ -153,10 +155,19 @@ impl Announcer {
         let mut places = Vec::with_capacity(chain.len());
         for Announcement { place, event, .. } in chain {
             let Outgoing { subject, id, headers, payload } = outgoing(registry, event);
+            let begun = SystemTime::now();
             let told = match self.bus.publish(subject, &id, headers, payload, deadline).await {
-                Ok(_) => Ok(()),
-                Err(PublishError::TooLarge) => self.bury(event).await,
-                Err(failure) => Err(failure),
+                Ok(_) => {
+                    self.told([event].into_iter(), begun);
+                    Ok(())
+                }
+                Err(failure) => {
+                    trace(event, begun, Some(&failure));
+                    match failure {
+                        PublishError::TooLarge => self.bury(event).await,
+                        failure => Err(failure),
+                    }
+                }
             };
             match told {
                 Ok(()) => places.push(*place),
@@ -164,6 +175,21 @@ impl Announcer {
             }
         }
         (places, None)
+    }
+
+    /// Counts events that are on EVENTS now, and shows it in their traces.
+    fn told<'e>(&self, events: impl Iterator<Item = &'e Event>, begun: SystemTime) {
+        let mut kinds: Vec<(EventType, u64)> = Vec::new();
+        for event in events {
+            match kinds.iter_mut().find(|(kind, _)| *kind == event.kind) {
+                Some((_, count)) => *count += 1,
+                None => kinds.push((event.kind, 1)),
+            }
+            trace(event, begun, None);
+        }
+        for (kind, count) in kinds {
+            self.announced.add(count, &[KeyValue::new("kind", kind.kind())]);
+        }
     }
 
     /// An event that fits no message would be tried for ever. The database keeps it; the letter names it.
@@ -185,6 +211,24 @@ impl Announcer {
             })
             .await
     }
+}
+
+/// Shows in an event's trace that it was published since `begun`, or was not. What tenants read beside the event is its
+/// own trace, the same however often it is told.
+fn trace(event: &Event, begun: SystemTime, failure: Option<&PublishError>) {
+    let Some(parent) = event.trace.filter(TraceParent::is_sampled) else { return };
+    let mut span = Span::start_at(Step::Producer, "publish EVENTS", Some(parent), begun, &[]);
+    if span.is_recording() {
+        span.publishes_on("EVENTS");
+        span.set("messaging.message.id", event.id.to_string());
+        span.set("staffetta.tenant", event.tenant.to_string());
+        span.set("staffetta.channel", event.channel.to_string());
+        span.set("staffetta.event.type", event.kind.as_str());
+    }
+    if let Some(failure) = failure {
+        span.fail(failure.code());
+    }
+    span.end();
 }
 
 /// The first events as messages, as many as are published as one at most; none where there are too few to be worth it.

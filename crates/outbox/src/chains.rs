@@ -38,6 +38,7 @@ mod tests {
             time: jiff::Timestamp::UNIX_EPOCH,
             subject: seq.to_string(),
             data: Object::new(),
+            trace: None,
         };
         let conversation = conversation.map(|id| id.parse::<ConversationId>().unwrap());
         Announcement { place: OutboxPlace { batch: 1, seq }, conversation, event }

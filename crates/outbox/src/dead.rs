@@ -25,7 +25,7 @@ impl DeadLetters {
     pub fn new(bus: Bus) -> Self {
         let written = meter()
             .u64_counter("staffetta.dead_letters")
-            .with_description("Letters written to DEAD, by service and reason")
+            .with_description("Letters written to DEAD, by component and reason")
             .build();
         Self { bus, written }
     }
@@ -54,7 +54,7 @@ impl DeadLetters {
             "dead letter"
         );
         self.written
-            .add(1, &[KeyValue::new("service", letter.service), KeyValue::new("reason", letter.reason)]);
+            .add(1, &[KeyValue::new("component", letter.service), KeyValue::new("reason", letter.reason)]);
         Ok(())
     }
 

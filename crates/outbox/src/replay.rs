@@ -70,7 +70,7 @@ impl Replays {
     pub fn new(bus: Bus, store: Store) -> Self {
         let replayed = meter()
             .u64_counter("staffetta.dead_letters.replayed")
-            .with_description("Letters taken from DEAD back to where they came from, by service and reason")
+            .with_description("Letters taken from DEAD back to where they came from, by component and reason")
             .build();
         Self { dead: DeadStream::new(bus.clone()), bus, store, replayed }
     }
@@ -136,7 +136,7 @@ impl Replays {
             "dead letter replayed"
         );
         let labels = [
-            KeyValue::new("service", letter.service.clone()),
+            KeyValue::new("component", letter.service.clone()),
             KeyValue::new("reason", letter.reason.clone()),
         ];
         self.replayed.add(1, &labels);

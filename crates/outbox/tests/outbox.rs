@@ -9,9 +9,9 @@ use jiff::Timestamp;
 use serde_json::json;
 use staffetta_bus::{
     Bus, DeadLetter, Encoding, Origin, RegistryFile, RegistryStore, RegistryView, Retention, Unnamed,
-    decode_dead_letter, decode_event,
+    decode_dead_letter, decode_event, trace_of,
 };
-use staffetta_domain::{Event, EventId, EventType, Leaf};
+use staffetta_domain::{Event, EventId, EventType, Leaf, TraceParent};
 use staffetta_outbox::{Announcer, DeadLetters, Published};
 use staffetta_store::{Announcement, Store, StoreOptions};
 use staffetta_testkit::{NatsOptions, NatsServer, until};
@@ -91,6 +91,7 @@ fn event(name: &str, bytes: usize) -> Event {
         time: Timestamp::now(),
         subject: name.into(),
         data: json!({"text": "x".repeat(bytes)}).as_object().unwrap().clone(),
+        trace: None,
     }
 }
 
@@ -108,6 +109,27 @@ async fn what_was_committed_and_never_announced_is_swept_up() {
     assert_eq!(world.count("EVENTS").await, 2);
     world.stop.cancel();
     tokio::time::timeout(LIMIT, sweeping).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn whoever_tells_an_event_tells_the_trace_that_it_was_committed_with() {
+    let world = World::new().await;
+    let trace = TraceParent::new([1; 16], [2; 8], 1);
+    let commit = async |name: &str, trace| {
+        let event = Event { trace, ..event(name, 1) };
+        world.store.record(&[Leaf::of_event(event)]).await.unwrap().remove(0)
+    };
+    let announcement = commit("a", trace).await;
+    world.announcer.announce(&[announcement]).await;
+    for (name, trace) in [("b", trace), ("c", None)] {
+        commit(name, trace).await;
+    }
+    assert!(world.announcer.catch_up(&world.stop).await);
+    let stream = world.bus.jetstream().get_stream("EVENTS").await.unwrap();
+    for (number, trace) in [(1, trace), (2, trace), (3, None)] {
+        let message = stream.get_raw_message(number).await.unwrap();
+        assert_eq!(trace_of(Some(&message.headers)), trace);
+    }
 }
 
 #[tokio::test]

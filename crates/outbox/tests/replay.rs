@@ -197,6 +197,7 @@ async fn a_command_that_has_not_ended_yet_is_not_replayed() {
         time: Timestamp::now(),
         subject: "inv-1".into(),
         data: Object::new(),
+        trace: None,
     };
     let claim = Claim {
         tenant: TenantId::clone(&tenant),
@@ -211,6 +212,7 @@ async fn a_command_that_has_not_ended_yet_is_not_replayed() {
         sequence: 1,
         at: Timestamp::now(),
         in_doubt: event(EventType::CommandInDoubt),
+        trace: None,
     };
     world.store.claim(&[claim]).await.unwrap();
     // The letter is there, the outcome is not written yet.

@@ -9,10 +9,14 @@ mod usage;
 use std::time::Duration;
 
 use bytes::Bytes;
+use opentelemetry::metrics::Histogram;
+use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 use staffetta_domain::{ErrorClass, ProviderError};
+use tokio::time::Instant;
 
+use crate::measure::Requests;
 pub use answer::{Called, Taken};
 pub use request::message_body;
 pub use stamp::{Fence, WriteStamp, Written};
@@ -24,6 +28,18 @@ pub use usage::Usage;
 pub struct CloudApi {
     http: reqwest::Client,
     base: String,
+    requests: Requests,
+}
+
+/// What came of a send.
+#[derive(Debug)]
+pub struct Answer {
+    /// Whether the message was taken, may have been sent, or was not.
+    pub result: Result<Taken, SendError>,
+    /// How much of its quotas the provider says is used up.
+    pub usage: Usage,
+    /// The HTTP status, if there was an answer at all.
+    pub status: Option<u16>,
 }
 
 /// How a send ended when it was not accepted.
@@ -68,12 +84,17 @@ impl CloudApi {
             .user_agent(concat!("staffetta/", env!("CARGO_PKG_VERSION")))
             .build()?;
         let base = format!("{}/{}", base_url.trim_end_matches('/'), version.trim_matches('/'));
-        Ok(Self { http, base })
+        Ok(Self { http, base, requests: Requests::default() })
+    }
+
+    /// Measures each request in `duration`, with the labels of the semantic conventions and `peer="provider"`.
+    #[must_use]
+    pub fn measured(self, duration: Histogram<f64>) -> Self {
+        Self { requests: Requests::of(duration), ..self }
     }
 
     /// Sends one message, as [`message_body`] wrote it, from `phone_number_id`. `stamp` tells afterwards when the
-    /// request left; `fence` is asked right before it does. Says whether the message may have been sent, what the
-    /// provider said, and how much of its quotas is used up.
+    /// request left; `fence` is asked right before it does.
     pub async fn send(
         &self,
         phone_number_id: &str,
@@ -81,10 +102,11 @@ impl CloudApi {
         body: Bytes,
         stamp: WriteStamp,
         fence: Fence,
-    ) -> (Result<Taken, SendError>, Usage) {
-        let mut usage = Usage::default();
-        let result = self.try_send(phone_number_id, token, body, (stamp, fence), &mut usage).await;
-        (result, usage)
+    ) -> Answer {
+        let (mut usage, mut status) = (Usage::default(), None);
+        let heard = (&mut usage, &mut status);
+        let result = self.try_send(phone_number_id, token, body, (stamp, fence), heard).await;
+        Answer { result, usage, status }
     }
 
     async fn try_send(
@@ -93,7 +115,7 @@ impl CloudApi {
         token: &SecretString,
         body: Bytes,
         (stamp, fence): (WriteStamp, Fence),
-        usage: &mut Usage,
+        (usage, answered): (&mut Usage, &mut Option<u16>),
     ) -> Result<Taken, SendError> {
         let Some(authorization) = bearer(token) else {
             stamp.void();
@@ -107,7 +129,14 @@ impl CloudApi {
             .header(AUTHORIZATION, authorization)
             .header(CONTENT_TYPE, "application/json")
             .body(reqwest::Body::wrap(StampedBody::new(body, stamp.clone(), fence)));
-        let response = match request.send().await {
+        let begun = Instant::now();
+        let sent = request.send().await;
+        // One that the fence kept back was no request.
+        let failed = sent.as_ref().is_err_and(|error| !error.is_connect() && !error.is_timeout());
+        if !(failed && stamp.void()) {
+            self.requests.ended(&Method::POST, begun, &sent);
+        }
+        let response = match sent {
             Ok(response) => response,
             Err(_) if stamp.void() => return Err(SendError::NotSent("the provider could not be reached")),
             Err(error) if error.is_timeout() => return Err(SendError::NoAnswer("no answer in time")),
@@ -117,6 +146,7 @@ impl CloudApi {
         // An answer without the request's body having been asked for is a refusal at the edge.
         stamp.void();
         let status = response.status();
+        *answered = Some(status.as_u16());
         let retry_after = response.headers().get(RETRY_AFTER).and_then(seconds);
         *usage = Usage::of(response.headers());
         let answer = read(response).await;

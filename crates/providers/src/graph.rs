@@ -5,20 +5,25 @@
 mod answer;
 mod download;
 mod form;
+mod health;
 mod place;
 
 use std::time::Duration;
 
+use opentelemetry::metrics::Histogram;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Client, Method, RequestBuilder, Response, Url};
 use secrecy::SecretString;
 use serde_json::Value;
+use tokio::time::Instant;
 
 pub use self::answer::Refusal;
 pub use self::download::Download;
 pub use self::form::{Form, FormBody, Stopped, form};
+pub use self::health::{MANAGEMENT, MESSAGING, NumberHealth, SubscribedApp, TokenHealth};
 use self::place::{PublicAlone, Way};
 use crate::cloud_api::bearer;
+use crate::measure::Requests;
 
 /// Longest time for a question and its whole answer.
 pub const CALL_TIME: Duration = Duration::from_secs(7);
@@ -40,6 +45,7 @@ pub struct Graph {
     outside: Client,
     base: Url,
     version: String,
+    requests: Requests,
 }
 
 /// Why there is no client for the provider.
@@ -92,7 +98,14 @@ impl Graph {
         };
         let http = build().build()?;
         let outside = build().no_proxy().dns_resolver(PublicAlone).build()?;
-        Ok(Self { http, outside, base, version: version.trim_matches('/').to_owned() })
+        let version = version.trim_matches('/').to_owned();
+        Ok(Self { http, outside, base, version, requests: Requests::default() })
+    }
+
+    /// Measures each request in `duration`, with the labels of the semantic conventions and `peer="provider"`.
+    #[must_use]
+    pub fn measured(self, duration: Histogram<f64>) -> Self {
+        Self { requests: Requests::of(duration), ..self }
     }
 
     /// Reads what lies at `path`, whose parts stand between the address's slashes.
@@ -162,7 +175,7 @@ impl Graph {
         };
         let authorization = bearer(token).ok_or(CallError::Token)?;
         let request = http.get(address).header(AUTHORIZATION, authorization).timeout(FILE_TIME);
-        Download::begin(sent(request).await?)
+        Download::begin(self.sent(request).await?)
     }
 
     fn request(&self, method: Method, path: &[&str]) -> RequestBuilder {
@@ -175,21 +188,26 @@ impl Graph {
 
     async fn ask(&self, token: &SecretString, request: RequestBuilder) -> Result<Value, CallError> {
         let authorization = bearer(token).ok_or(CallError::Token)?;
-        let response = sent(request.header(AUTHORIZATION, authorization)).await?;
+        let response = self.sent(request.header(AUTHORIZATION, authorization)).await?;
         answer::read(response, token).await
     }
-}
 
-async fn sent(request: RequestBuilder) -> Result<Response, CallError> {
-    request.send().await.map_err(|error| {
-        CallError::NoAnswer(if error.is_connect() {
-            "the provider could not be reached"
-        } else if error.is_timeout() {
-            "the provider did not answer in time"
-        } else {
-            "the connection to the provider broke before the answer"
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, CallError> {
+        let (client, request) = request.build_split();
+        let request = request.map_err(|_| CallError::NoAnswer("the provider cannot be asked that"))?;
+        let (method, begun) = (request.method().clone(), Instant::now());
+        let sent = client.execute(request).await;
+        self.requests.ended(&method, begun, &sent);
+        sent.map_err(|error| {
+            CallError::NoAnswer(if error.is_connect() {
+                "the provider could not be reached"
+            } else if error.is_timeout() {
+                "the provider did not answer in time"
+            } else {
+                "the connection to the provider broke before the answer"
+            })
         })
-    })
+    }
 }
 
 #[cfg(test)]

@@ -2,4 +2,5 @@
 
 pub mod cloud_api;
 pub mod graph;
+mod measure;
 pub mod webhook;

@@ -212,7 +212,16 @@ impl Found {
         channel: &ChannelId,
     ) -> Event {
         let subject = self.wamid.as_ref().map_or(self.frame.field.as_str(), Wamid::as_str).to_owned();
-        Event { id, tenant: tenant.clone(), channel: channel.clone(), kind, time: self.time(), subject, data }
+        Event {
+            id,
+            tenant: tenant.clone(),
+            channel: channel.clone(),
+            kind,
+            time: self.time(),
+            subject,
+            data,
+            trace: None,
+        }
     }
 }
 

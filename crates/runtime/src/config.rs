@@ -12,7 +12,8 @@ use secrecy::SecretString;
 use serde::Deserialize;
 
 pub use around::{
-    AdminConfig, CalloutConfig, DatabaseConfig, GraphConfig, MediaConfig, NatsConfig, TwilioConfig,
+    AdminConfig, CalloutConfig, DatabaseConfig, GraphConfig, LogFormat, MediaConfig, NatsConfig,
+    TelemetryConfig, TwilioConfig,
 };
 pub use listen::Listen;
 pub use services::{
@@ -49,6 +50,8 @@ pub struct Config {
     pub simulator: SimulatorConfig,
     /// `/metrics`, `/livez`, `/readyz`.
     pub admin: AdminConfig,
+    /// Logs, and what is sent to a collector.
+    pub telemetry: TelemetryConfig,
     /// The Cloud API.
     pub graph: GraphConfig,
     /// Twilio.
@@ -73,6 +76,7 @@ impl Default for Config {
             delivery: DeliveryConfig::default(),
             simulator: SimulatorConfig::default(),
             admin: AdminConfig::default(),
+            telemetry: TelemetryConfig::default(),
             graph: GraphConfig::default(),
             twilio: TwilioConfig::default(),
             media: MediaConfig::default(),
@@ -181,8 +185,13 @@ mod tests {
             ("master_key = \"short\"", "master_key"),
             ("previous_master_key = \"1234567890123456\"", "previous_master_key"),
             ("[nats]\nuser = \"staffetta\"", "nats.password"),
+            ("[nats]\nkey_file = \"key.pem\"", "nats.certificate_file"),
             ("[api]\nadmin_key = \"1234567890123456,short\"", "api.admin_key"),
             ("[api]\npublic_url = \"api.example.com\"", "api.public_url"),
+            ("[ingress]\npublic_url = \"hooks.example.com\"", "ingress.public_url"),
+            ("[telemetry]\notlp_endpoint = \"collector:4317\"", "telemetry.otlp_endpoint"),
+            ("[telemetry]\ntrace_ratio = 2", "telemetry.trace_ratio"),
+            ("[telemetry]\nlogs = \"xml\"", "telemetry.logs"),
             ("[delivery]\nconcurrency = 0", "delivery.concurrency"),
             ("[database]\nurl = \"mysql://x\"", "database.url"),
             ("[graph]\nbase_url = \"graph\"", "graph.base_url"),

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::http::{HeaderValue, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -30,7 +31,10 @@ pub struct Limits {
     /// How long a peer may leave unread, or not even acknowledge, what it is sent. Its connection is given up then,
     /// however long its answer was to go on.
     pub unread_timeout: Duration,
-    /// How long requests that run at the stop may take to end.
+    /// How long open connections are waited for at the stop: who asks meanwhile is answered, and told that the connection
+    /// ends with that. One that is closed without a word may meet a request that is already on its way.
+    pub farewell: Duration,
+    /// How long requests that run then may take to end.
     pub drain: Duration,
 }
 
@@ -40,6 +44,7 @@ impl Default for Limits {
             max_connections: 4096,
             head_timeout: Duration::from_secs(10),
             unread_timeout: Duration::from_secs(30),
+            farewell: Duration::from_secs(1),
             drain: Duration::from_secs(10),
         }
     }
@@ -52,7 +57,8 @@ pub struct Peer(pub SocketAddr);
 /// Largest head of a request, in bytes.
 const MAX_HEAD: usize = 32 << 10;
 
-/// Serves until `stop`, then lets the requests that run come to their end and closes every connection.
+/// Serves until `stop`, then takes no new connection, lets the requests that run come to their end and closes every
+/// connection.
 ///
 /// # Errors
 /// Never while it serves: what one connection does concerns that connection alone.
@@ -90,11 +96,19 @@ pub async fn serve(
         };
         let _ = stream.set_nodelay(true);
         limit_unread(&stream, limits.unread_timeout);
-        let router = router.clone();
+        let (router, stop) = (router.clone(), stop.clone());
         let service = service_fn(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(Peer(peer));
             // A router is always ready.
-            router.clone().call(request)
+            let answering = router.clone().call(request);
+            let stop = stop.clone();
+            async move {
+                let mut answer = answering.await?;
+                if stop.is_cancelled() {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(answer)
+            }
         });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
         connections.spawn(async move {
@@ -105,6 +119,9 @@ pub async fn serve(
         });
     }
     drop(listener);
+    let farewell = async { while connections.join_next().await.is_some() {} };
+    // Those that stay silent are closed below.
+    let _ = timeout(limits.farewell, farewell).await;
     if timeout(limits.drain, graceful.shutdown()).await.is_err() {
         warn!("closing connections whose requests did not end in time");
     }
@@ -138,7 +155,7 @@ mod tests {
     use axum::body::Body;
     use axum::routing::get;
     use futures_util::stream;
-    use tokio::io::AsyncWriteExt;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     use super::*;
 
@@ -164,5 +181,33 @@ mod tests {
         drop(silent);
         stop.cancel();
         serving.await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_asks_at_the_stop_is_answered_and_told_that_the_connection_ends() {
+        let limit = Duration::from_secs(60);
+        let router = Router::new().route("/", get(async || "here"));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let limits = Limits { farewell: limit, ..Limits::default() };
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, router, limits, stop.clone()));
+
+        let ask = b"GET / HTTP/1.1\r\nHost: staffetta\r\n\r\n";
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        connection.write_all(ask).await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"here") {
+            let read = timeout(limit, connection.read_buf(&mut answer)).await.unwrap().unwrap();
+            assert!(read > 0, "it ended");
+        }
+        assert!(!String::from_utf8(answer).unwrap().contains("connection: close"));
+
+        stop.cancel();
+        connection.write_all(ask).await.unwrap();
+        let mut answer = String::new();
+        timeout(limit, connection.read_to_string(&mut answer)).await.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("connection: close"), "{answer}");
+        timeout(limit, serving).await.unwrap().unwrap().unwrap();
     }
 }

@@ -1,5 +1,6 @@
 //! What every service's process needs: configuration, a life that ends well, an HTTP edge, telemetry, retries.
 
+pub mod certificate;
 pub mod config;
 pub mod crash;
 pub mod health;
@@ -7,6 +8,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod retry;
 pub mod telemetry;
+pub mod trace;
 
 pub use config::Config;
 pub use health::Health;

@@ -65,7 +65,10 @@ impl Lifecycle {
                                 self.spawn(name, task);
                             }
                         }
-                        Err(failure) => break Err(failure),
+                        Err(failure) => {
+                            error!(error = format!("{failure:#}"), "not started");
+                            break Err(failure);
+                        }
                     },
                     ended = self.tasks.join_next(), if !starting || !self.tasks.is_empty() => break ended_early(ended),
                 }

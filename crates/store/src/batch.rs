@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use staffetta_domain::{Alias, CommandId, Event, Leaf, Object, Reach, Sighting, TenantId, Touch, Wamid};
+use staffetta_domain::{
+    Alias, CommandId, Event, Leaf, Object, Reach, Sighting, TenantId, Touch, TraceParent, Wamid,
+};
 
 use crate::moment::Moment;
 use crate::rows::{alias_key, storable};
@@ -110,6 +112,8 @@ pub(crate) struct Facts {
     pub(crate) callback_data: Option<String>,
     /// The template's name, if it is one and somebody asked.
     pub(crate) template: Option<String>,
+    /// The work on it, in its trace.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 /// By tenant and id.
@@ -241,6 +245,7 @@ pub(crate) struct ClaimRow<'a> {
     pub(crate) kind: Cow<'a, str>,
     pub(crate) content: Cow<'a, str>,
     pub(crate) callback_data: Option<Cow<'a, str>>,
+    pub(crate) trace: Option<String>,
 }
 
 impl ClaimRow<'_> {
@@ -273,6 +278,7 @@ impl<'a> Claiming<'a> {
                     kind: storable(&claim.kind),
                     content: storable(&claim.content),
                     callback_data: claim.callback_data.as_deref().map(storable),
+                    trace: claim.trace.map(|trace| trace.to_string()),
                 }
             });
         }

@@ -32,6 +32,8 @@ pub struct EndpointState {
     pub key: EndpointKey,
     /// The sequence on EVENTS from which to read on; 0 if nobody has begun.
     pub cursor: u64,
+    /// When that EVENTS was made, in nanoseconds since 1970; `None` if it was kept by a version that did not say.
+    pub log: Option<i64>,
     /// The owner that wrote the place last; 0 if nobody has.
     pub epoch: i64,
     /// That nothing is delivered until somebody enables it again.
@@ -66,6 +68,8 @@ pub struct EndpointPlace {
     pub epoch: i64,
     /// The sequence on EVENTS from which to read on.
     pub cursor: u64,
+    /// When that EVENTS was made, in nanoseconds since 1970.
+    pub log: Option<i64>,
     /// Since when nothing could be delivered.
     pub failing_since: Option<Timestamp>,
     /// When something was last delivered.
@@ -216,6 +220,7 @@ pub(crate) struct EndpointRow {
     tenant: String,
     endpoint: String,
     cursor: i64,
+    log_made_at: Option<i64>,
     epoch: i64,
     disabled_at: Option<Moment>,
     disabled_reason: Option<String>,
@@ -242,6 +247,7 @@ impl TryFrom<EndpointRow> for EndpointState {
                 endpoint: row.endpoint.parse().map_err(|_| corrupt())?,
             },
             cursor: row.cursor.cast_unsigned(),
+            log: row.log_made_at,
             epoch: row.epoch,
             disabled,
             failing_since: row.failing_since.map(Into::into),

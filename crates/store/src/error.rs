@@ -17,6 +17,17 @@ const PASSING: [&str; 10] = ["08", "25006", "25P03", "25P04", "28", "40", "53", 
 const PASSING_SQLITE: [i32; 6] = [5, 6, 8, 10, 13, 14];
 
 impl StoreError {
+    /// One of few words for it, for metrics and traces.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownDatabase => "unknown_database",
+            Self::Unavailable(_) => "unavailable",
+            Self::Refused(_) => "refused",
+            Self::Migration(_) => "migration",
+            Self::Corrupt(_) => "corrupt",
+        }
+    }
+
     /// The answer took longer than the caller may wait.
     pub(crate) fn too_slow() -> Self {
         Self::Unavailable(sqlx::Error::Io(io::ErrorKind::TimedOut.into()))

@@ -9,6 +9,7 @@ mod contacts;
 mod endpoints;
 mod error;
 mod holds;
+mod metrics;
 mod moment;
 mod numbers;
 mod plan;
@@ -20,20 +21,23 @@ mod retention;
 mod rows;
 mod said;
 mod schedule;
+mod schema;
 mod sends;
 mod sent;
 mod sqlite;
 mod types;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use staffetta_domain::{CommandId, Leaf, TenantId};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 pub use crate::attempts::{Attempt, AttemptCursor, AttemptFilter};
 pub use crate::contacts::Contact;
 pub use crate::endpoints::{Disabled, EndpointKey, EndpointPlace, EndpointState, Parked};
+use crate::metrics::{Connections, Metrics};
 pub use crate::numbers::{NumberClaim, NumberMoved};
 use crate::postgres::Postgres;
 pub use crate::reading::{
@@ -42,6 +46,7 @@ pub use crate::reading::{
 };
 pub use crate::replays::ReplayJob;
 pub use crate::retention::Pruned;
+pub use crate::schema::{DatabaseState, OutboxState, SchemaState};
 pub use crate::sent::{SentCursor, SentFilter, SentPage};
 use crate::sqlite::Sqlite;
 pub use crate::types::{
@@ -59,8 +64,9 @@ const MIGRATION_LIMIT: Duration = Duration::from_secs(300);
 /// [`claim`](Self::claim) says what that means there.
 #[derive(Clone, Debug)]
 pub struct Store {
-    backend: Backend,
+    backend: Arc<Backend>,
     limit: Duration,
+    metrics: Metrics,
 }
 
 #[derive(Clone, Debug)]
@@ -69,12 +75,29 @@ enum Backend {
     Sqlite(Sqlite),
 }
 
-/// Runs one method of whichever database it is, within the store's time limit. On the heap, because a transaction's
-/// future is too large to be part of everybody's.
+impl Backend {
+    /// Its name in the semantic conventions.
+    fn system(&self) -> &'static str {
+        match self {
+            Self::Postgres(_) => "postgresql",
+            Self::Sqlite(_) => "sqlite",
+        }
+    }
+
+    fn connections(&self) -> Connections {
+        match self {
+            Self::Postgres(database) => database.connections(),
+            Self::Sqlite(database) => database.connections(),
+        }
+    }
+}
+
+/// Runs one method of whichever database it is, within the store's time limit, and measures it under its name. On the
+/// heap, because a transaction's future is too large to be part of everybody's.
 macro_rules! ask {
     ($store:expr, $method:ident($($argument:expr),*)) => {
-        within($store.limit, async {
-            match &$store.backend {
+        within($store, stringify!($method), async {
+            match &*$store.backend {
                 Backend::Postgres(database) => Box::pin(database.$method($($argument),*)).await,
                 Backend::Sqlite(database) => Box::pin(database.$method($($argument),*)).await,
             }
@@ -93,24 +116,26 @@ impl Store {
     pub async fn connect(url: &str, options: &StoreOptions) -> Result<Self, StoreError> {
         let limit = options.timeout;
         let backend = if url.starts_with("sqlite:") {
-            Backend::Sqlite(within(limit, Sqlite::connect(url, options)).await?)
+            Backend::Sqlite(limited(limit, Sqlite::connect(url, options)).await?)
         } else if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-            Backend::Postgres(within(limit, Postgres::connect(url, options)).await?)
+            Backend::Postgres(limited(limit, Postgres::connect(url, options)).await?)
         } else {
             return Err(StoreError::UnknownDatabase);
         };
-        Ok(Self { backend, limit })
+        let backend = Arc::new(backend);
+        Ok(Self { metrics: Metrics::of(&backend), backend, limit })
     }
 
     /// Brings the schema up to date. Several processes may do so at once; a schema that is newer than this code is
-    /// left as it is.
+    /// left as it is. A step waits for a PostgreSQL table that somebody holds three seconds at a time, so that nobody who
+    /// works with it waits behind the step for longer.
     ///
     /// # Errors
     /// [`StoreError::Migration`] when a step fails: the steps before it stay. [`StoreError::Unavailable`] after five
     /// minutes.
     pub async fn migrate(&self) -> Result<(), StoreError> {
-        within(MIGRATION_LIMIT, async {
-            match &self.backend {
+        limited(MIGRATION_LIMIT, async {
+            match &*self.backend {
                 Backend::Postgres(database) => database.migrate(MIGRATION_LIMIT).await,
                 Backend::Sqlite(database) => database.migrate().await,
             }
@@ -129,7 +154,7 @@ impl Store {
     /// Closes all connections, this store's clones' too, once their statements have ended or the time limit is over.
     pub async fn close(&self) {
         let closing = async {
-            match &self.backend {
+            match &*self.backend {
                 Backend::Postgres(database) => database.close().await,
                 Backend::Sqlite(database) => database.close().await,
             }
@@ -246,7 +271,19 @@ impl Store {
     }
 }
 
+/// Runs an operation of `store` within its time limit, and measures it under that name.
 async fn within<T>(
+    store: &Store,
+    operation: &'static str,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    let started = Instant::now();
+    let done = limited(store.limit, work).await;
+    store.metrics.ended(operation, started.elapsed(), done.as_ref().err());
+    done
+}
+
+async fn limited<T>(
     limit: Duration,
     work: impl Future<Output = Result<T, StoreError>>,
 ) -> Result<T, StoreError> {

@@ -366,6 +366,7 @@ impl<'a> Plan<'a> {
                 command: item.command.map(staffetta_domain::CommandId::as_str),
                 callback_data: facts.and_then(|facts| facts.callback_data.as_deref()),
                 turn,
+                trace: facts.and_then(|facts| facts.trace).or(item.event.trace),
             });
             if let Some(effect) = item.effect {
                 let kind = facts.and_then(|facts| facts.kind.as_deref());

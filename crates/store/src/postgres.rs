@@ -20,6 +20,7 @@ mod replays;
 mod retention;
 mod said;
 mod schedule;
+mod schema;
 pub(crate) mod sends;
 pub(crate) mod sent;
 mod tell;
@@ -35,8 +36,10 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions as _, Connection as _, Transaction};
 use staffetta_domain::{CommandId, TenantId};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
+use tracing::warn;
 
+use crate::metrics::Connections;
 use crate::moment::Moment;
 use crate::records::{CommandRow, EventRecord, command, in_order};
 use crate::types::{Announcement, CommandRecord, OutboxPlace, StoreError, StoreOptions};
@@ -45,6 +48,24 @@ use tell::Abort;
 
 /// A connection that was idle for longer is asked whether it still lives before it is used.
 const SURELY_ALIVE: Duration = Duration::from_secs(5);
+
+/// Longest wait for a lock while the schema is brought up to date: behind whoever waits for a table, everybody else who
+/// wants it waits too.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+/// Pause before it is tried again.
+const LOCK_PAUSE: Duration = Duration::from_millis(500);
+/// What PostgreSQL says when that wait is over.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
+
+fn is_locked_out(error: &MigrateError) -> bool {
+    match error {
+        MigrateError::Execute(sqlx::Error::Database(error))
+        | MigrateError::ExecuteMigration(sqlx::Error::Database(error), _) => {
+            error.code().as_deref() == Some(LOCK_NOT_AVAILABLE)
+        }
+        _ => false,
+    }
+}
 
 fn joined(seqs: &BTreeSet<i64>) -> String {
     seqs.iter().map(i64::to_string).collect::<Vec<_>>().join(",")
@@ -145,18 +166,31 @@ impl Postgres {
         Ok(Self { pool })
     }
 
-    /// Uses a connection of its own: a lock that a failure leaves behind goes with it, and steps may take long.
+    /// Tries again and again while somebody else is at the schema, or holds a table that a step changes: whoever calls
+    /// this has a time limit. Uses a connection of its own each time: a lock that a failure leaves behind goes with it,
+    /// and steps may take long.
     pub(crate) async fn migrate(&self, limit: Duration) -> Result<(), StoreError> {
         let mut migrator: Migrator = sqlx::migrate!("./migrations/postgres");
         migrator.set_ignore_missing(true);
-        let connect = self.pool.connect_options().as_ref().clone();
-        let mut connection = connect.options([("statement_timeout", limit.as_millis())]).connect().await?;
-        migrator.run_direct(None, &mut connection, false).await.map_err(|error| match error {
-            MigrateError::Execute(error) => StoreError::from(error),
-            error => StoreError::Migration(error),
-        })?;
-        connection.close().await?;
-        Ok(())
+        let times = [("statement_timeout", limit.as_millis()), ("lock_timeout", LOCK_WAIT.as_millis())];
+        let connect = self.pool.connect_options().as_ref().clone().options(times);
+        loop {
+            let mut connection = connect.connect().await?;
+            match migrator.run_direct(None, &mut connection, false).await {
+                Ok(()) => return Ok(connection.close().await?),
+                Err(error) if is_locked_out(&error) => {
+                    warn!("the schema, or a table of it, is in somebody's hands: trying again");
+                    drop(connection);
+                    sleep(LOCK_PAUSE).await;
+                }
+                Err(MigrateError::Execute(error)) => return Err(error.into()),
+                Err(error) => return Err(StoreError::Migration(error)),
+            }
+        }
+    }
+
+    pub(crate) fn connections(&self) -> Connections {
+        Connections::of(self.pool.size(), self.pool.num_idle(), self.pool.options().get_max_connections())
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
@@ -217,7 +251,7 @@ impl Postgres {
     ) -> Result<Vec<Announcement>, StoreError> {
         let rows: Vec<EventRecord> = sqlx::query_as(
             "SELECT o.batch, e.seq, replace(e.id::text, '-', '') AS id, tenant, channel, type, subject, time, data,
-                    command_id, callback_data, conversation, sequence
+                    command_id, callback_data, conversation, sequence, traceparent
              FROM (SELECT batch, unnest(seqs) AS seq FROM outbox WHERE recorded_at < $1 ORDER BY batch LIMIT $2) o
              JOIN events e ON e.seq = o.seq
              ORDER BY e.seq",

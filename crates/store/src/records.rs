@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 use sqlx::FromRow;
 use staffetta_domain::{
-    CommandId, CommandState, ConversationId, Event, EventId, EventType, MessageState, TenantId,
+    CommandId, CommandState, ConversationId, Event, EventId, EventType, MessageState, TenantId, TraceParent,
 };
 
 use crate::batch::{CommandFacts, Facts};
@@ -21,6 +21,7 @@ pub(crate) struct CommandFactsRow {
     user_key: Option<String>,
     kind: Option<String>,
     callback_data: Option<String>,
+    traceparent: Option<String>,
     moved: bool,
     /// The message of a template whose name is wanted, as JSON.
     #[sqlx(default)]
@@ -33,12 +34,18 @@ fn name_of(template: &str) -> Option<String> {
     template.get("name")?.as_str().map(str::to_owned)
 }
 
+/// The trace that a row names. A text that is none is as good as nothing.
+fn trace(text: Option<&str>) -> Option<TraceParent> {
+    text?.parse().ok()
+}
+
 /// The same, by key.
 pub(crate) fn facts(rows: Vec<CommandFactsRow>) -> CommandFacts {
     let entry = |row: CommandFactsRow| {
-        let CommandFactsRow { tenant, id, user_key, kind, callback_data, moved, template } = row;
+        let CommandFactsRow { tenant, id, user_key, kind, callback_data, traceparent, moved, template } = row;
         let template = template.as_deref().and_then(name_of);
-        ((tenant, id), Facts { moved, user: user_key, kind, callback_data, template })
+        let trace = trace(traceparent.as_deref());
+        ((tenant, id), Facts { moved, user: user_key, kind, callback_data, template, trace })
     };
     rows.into_iter().map(entry).collect()
 }
@@ -59,6 +66,7 @@ pub(crate) struct EventRecord {
     callback_data: Option<String>,
     conversation: Option<i64>,
     sequence: Option<i64>,
+    traceparent: Option<String>,
 }
 
 impl TryFrom<EventRecord> for Announcement {
@@ -78,6 +86,7 @@ impl TryFrom<EventRecord> for Announcement {
             time: row.time.into(),
             subject: row.subject,
             data,
+            trace: trace(row.traceparent.as_deref()),
         };
         let place = OutboxPlace { batch: row.batch, seq: row.seq };
         Ok(Self { place, conversation: row.conversation.map(ConversationId::of_number), event })
@@ -163,6 +172,7 @@ pub(crate) struct ClaimedRow {
     pub(crate) user_key: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) callback_data: Option<String>,
+    pub(crate) traceparent: Option<String>,
 }
 
 /// How a channel and a user stand with each other.
@@ -233,6 +243,7 @@ pub(crate) fn doubts(rows: &[ClaimedRow]) -> CommandFacts {
             kind: row.kind.clone(),
             callback_data: row.callback_data.clone(),
             template: None,
+            trace: trace(row.traceparent.as_deref()),
         };
         ((row.tenant.clone(), row.id.clone()), facts)
     };

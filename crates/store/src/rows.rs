@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde_json::Value;
-use staffetta_domain::{Alias, ConversationId, Direction, Event, MessageState, Object};
+use staffetta_domain::{Alias, ConversationId, Direction, Event, MessageState, Object, TraceParent};
 
 use crate::moment::Moment;
 use crate::types::{Announcement, OutboxPlace};
@@ -40,6 +40,8 @@ pub(crate) struct EventRow<'a> {
     pub(crate) command: Option<&'a str>,
     pub(crate) callback_data: Option<&'a str>,
     pub(crate) turn: Option<Turn>,
+    /// Its command's trace if that has one, else its own.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl EventRow<'_> {
@@ -58,6 +60,7 @@ impl EventRow<'_> {
             time: Moment::from(self.event.time).into(),
             subject: self.subject.into_owned(),
             data,
+            trace: self.trace,
         };
         let place = OutboxPlace { batch, seq: self.seq };
         let conversation = self.turn.map(|turn| ConversationId::of_number(turn.conversation));

@@ -12,6 +12,7 @@ mod replays;
 mod retention;
 mod said;
 mod schedule;
+mod schema;
 pub(crate) mod sends;
 pub(crate) mod sent;
 mod tell;
@@ -31,6 +32,7 @@ use sqlx::{ConnectOptions as _, Transaction};
 use staffetta_domain::{CommandId, TenantId};
 use tokio::time::sleep;
 
+use crate::metrics::Connections;
 use crate::moment::Moment;
 use crate::records::{CommandRow, EventRecord, command, in_order};
 use crate::types::{Announcement, CommandRecord, OutboxPlace, StoreError, StoreOptions};
@@ -64,7 +66,9 @@ fn is_busy(error: &dyn DatabaseError) -> bool {
 #[derive(Clone, Debug)]
 pub(crate) struct Sqlite {
     writer: SqlitePool,
+    /// The writer's pool where the database is in memory.
     readers: SqlitePool,
+    in_memory: bool,
 }
 
 impl Sqlite {
@@ -97,7 +101,7 @@ impl Sqlite {
             let connect = connect.create_if_missing(false);
             open(|| pool().max_connections(READERS).connect_with(connect.clone())).await?
         };
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, in_memory })
     }
 
     pub(crate) async fn migrate(&self) -> Result<(), StoreError> {
@@ -111,6 +115,14 @@ impl Sqlite {
         })?;
         transaction.commit().await?;
         Ok(())
+    }
+
+    pub(crate) fn connections(&self) -> Connections {
+        let readers = (!self.in_memory).then_some(&self.readers);
+        let of = |pool: &SqlitePool| {
+            Connections::of(pool.size(), pool.num_idle(), pool.options().get_max_connections())
+        };
+        [&self.writer].into_iter().chain(readers).map(of).sum()
     }
 
     pub(crate) async fn ping(&self) -> Result<(), StoreError> {
@@ -160,7 +172,7 @@ impl Sqlite {
     ) -> Result<Vec<Announcement>, StoreError> {
         let rows: Vec<EventRecord> = sqlx::query_as(
             "SELECT o.batch, e.seq, e.id, e.tenant, e.channel, e.type, e.subject, e.time, e.data, e.command_id,
-                    e.callback_data, e.conversation, e.sequence
+                    e.callback_data, e.conversation, e.sequence, e.traceparent
              FROM outbox o, json_each(o.seqs) s
              JOIN events e ON e.seq = s.value
              WHERE o.recorded_at < ?

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use staffetta_domain::{
-    ChannelId, CommandId, CommandState, ConversationId, Event, Lane, MessageState, Reach, TenantId, Wamid,
+    ChannelId, CommandId, CommandState, ConversationId, Event, Lane, MessageState, Reach, TenantId,
+    TraceParent, Wamid,
 };
 
 /// How to reach the database.
@@ -96,6 +97,9 @@ pub struct Claim {
     pub at: Timestamp,
     /// The `in_doubt` event to tell if the command turns out to be in doubt.
     pub in_doubt: Event,
+    /// The work on it, in its trace: every event of the command belongs there from now on, unless an earlier claim
+    /// brought a trace.
+    pub trace: Option<TraceParent>,
 }
 
 /// What became of a [`Claim`].

@@ -169,7 +169,8 @@ impl NatsServer {
 fn written_port(folder: &Path) -> Option<u16> {
     let file = fs::read_dir(folder).ok()?.next()?.ok()?.path();
     let text = fs::read_to_string(file).ok()?;
-    let (_, rest) = text.split_once("nats://127.0.0.1:")?;
+    let (_, rest) =
+        ["nats", "tls"].iter().find_map(|scheme| text.split_once(&format!("{scheme}://127.0.0.1:")))?;
     let (port, _) = rest.split_once('"')?;
     port.parse().ok()
 }

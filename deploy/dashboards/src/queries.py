@@ -5,7 +5,8 @@ import re
 DATASOURCE = {"type": "prometheus", "uid": "${datasource}"}
 
 # Names of metrics in a query. Each gets `namespace=~"$namespace"`, so that installations that one Prometheus watches
-# are told apart; where Prometheus sets no such label, its value All matches everything.
+# are told apart; where Prometheus sets no such label, its value All matches everything. Alerts of what is absent have no
+# namespace, and are everybody's.
 METRIC = re.compile(
     r"(?<![\w:.$])(staffetta[_:][a-z][\w:]*|process_[a-z_]+|http_(?:server|client)_[a-z_]+|"
     r"messaging_client_[a-z_]+|db_client_(?:operation|connection)_(?!state)[a-z_]+|ALERTS(?:_FOR_STATE)?)\b(\{\}|\{)?"
@@ -14,8 +15,8 @@ METRIC = re.compile(
 
 def scoped(expr):
     def add(found):
-        inside = {"{": '{namespace=~"$namespace", '}.get(found[2], '{namespace=~"$namespace"}')
-        return found[1] + inside
+        here = 'namespace=~"|$namespace"' if found[1].startswith("ALERTS") else 'namespace=~"$namespace"'
+        return found[1] + ("{" + here + ", " if found[2] == "{" else "{" + here + "}")
 
     return METRIC.sub(add, " ".join(expr.split()))
 

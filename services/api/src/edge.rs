@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{Method, StatusCode};
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::Histogram;
-use staffetta_runtime::telemetry::seconds;
+use staffetta_bus::TRACEPARENT;
+use staffetta_domain::TraceParent;
+use staffetta_runtime::telemetry::served;
+use staffetta_runtime::trace::{Span, Step};
 use tokio::time::{Instant, timeout};
 
 use crate::problem::{Kind, Problem};
@@ -26,8 +29,7 @@ pub(crate) struct Edge {
 
 impl Default for Edge {
     fn default() -> Self {
-        let description = "From a request's head to its answer, by route, method and class of status.";
-        Self { duration: seconds("http.server.request.duration", description) }
+        Self { duration: served() }
     }
 }
 
@@ -52,25 +54,43 @@ impl IntoResponse for NoAnswer {
     }
 }
 
-/// Answers for `next` when it takes too long, and measures the answer.
-pub(crate) async fn guard(State(edge): State<Edge>, request: Request, next: Next) -> Response {
+/// Answers for `next` when it takes too long, and measures the answer. What `next` does belongs to the request's step in
+/// its trace, which stands in the header `traceparent` from here on.
+pub(crate) async fn guard(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     // Outside text must not become a metric's label: there would be no end to them.
     let route = request.extensions().get::<MatchedPath>().cloned();
+    let route = route.as_ref().map_or("none", MatchedPath::as_str);
     let method = method_label(request.method());
-    let limit = limit(route.as_ref().map_or("", MatchedPath::as_str));
+    let mut span = begin(&mut request, method, route);
+    let limit = limit(route);
     let answered = timeout(limit, next.run(request)).await;
     let response = answered.unwrap_or_else(|_| NoAnswer::TimedOut.into_response());
-    let labels = [
-        KeyValue::new(
-            "http.route",
-            route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned()),
-        ),
+    let status = response.status();
+    let mut labels = vec![
+        KeyValue::new("http.route", route.to_owned()),
         KeyValue::new("http.request.method", method),
-        KeyValue::new("http.response.status_class", status_class(response.status())),
+        KeyValue::new("http.response.status_code", i64::from(status.as_u16())),
     ];
+    span.set("http.response.status_code", i64::from(status.as_u16()));
+    if status.is_server_error() {
+        labels.push(KeyValue::new("error.type", status.as_str().to_owned()));
+        span.fail(status.as_str().to_owned());
+    }
     edge.duration.record(started.elapsed().as_secs_f64(), &labels);
     response
+}
+
+fn begin(request: &mut Request, method: &'static str, route: &str) -> Span {
+    let parent = request.headers().get(TRACEPARENT).and_then(|parent| parent.to_str().ok()?.parse().ok());
+    let mut span = Span::start(Step::Server, format!("{method} {route}"), parent);
+    span.set("http.request.method", method);
+    span.set("http.route", route.to_owned());
+    match span.context().and_then(|here: TraceParent| HeaderValue::from_str(&here.to_string()).ok()) {
+        Some(here) => request.headers_mut().insert(TRACEPARENT, here),
+        None => request.headers_mut().remove(TRACEPARENT),
+    };
+    span
 }
 
 /// Only files are large enough to take longer.
@@ -88,16 +108,6 @@ fn method_label(method: &Method) -> &'static str {
         Method::HEAD => "HEAD",
         Method::OPTIONS => "OPTIONS",
         _ => "_OTHER",
-    }
-}
-
-fn status_class(status: StatusCode) -> &'static str {
-    match status.as_u16() {
-        200..300 => "2xx",
-        300..400 => "3xx",
-        400..500 => "4xx",
-        500..600 => "5xx",
-        _ => "1xx",
     }
 }
 

@@ -38,6 +38,7 @@ use staffetta_providers::graph::Graph;
 use staffetta_runtime::Health;
 use staffetta_runtime::config::{ApiConfig, GraphConfig};
 use staffetta_runtime::http::{Limits, serve};
+use staffetta_runtime::telemetry::requested;
 use staffetta_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -135,6 +136,7 @@ impl Api {
         let announcer = Announcer::new(bus.clone(), registry.clone(), store.clone());
         let events = EventLog::new(bus.clone());
         let provider = Graph::new(&graph.base_url, &graph.version).context("the client for the provider")?;
+        let provider = provider.measured(requested());
         let settings = Arc::new(Settings { api: config.clone(), master });
         let (routes, document) = routes().split_for_parts();
         let about = Arc::new(About::of(document, config));

@@ -15,11 +15,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::extract::{Request, State};
-use axum::http::HeaderValue;
+use axum::http::{HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use opentelemetry::KeyValue;
+use opentelemetry::metrics::Counter;
 use staffetta_bus::Key;
 use staffetta_runtime::http::Peer;
+use staffetta_runtime::telemetry::meter;
 
 use self::buckets::Buckets;
 use crate::App;
@@ -46,6 +49,8 @@ pub(crate) struct Gate {
     keys: Mutex<Buckets<String>>,
     strangers: Mutex<Buckets<IpAddr>>,
     guests: Mutex<Guests>,
+    /// Requests of keys that are known.
+    requests: Counter<u64>,
 }
 
 /// What a key has left.
@@ -78,6 +83,10 @@ impl Gate {
             keys: Mutex::new(Buckets::new(MOST)),
             strangers: Mutex::new(Buckets::new(MOST)),
             guests: Mutex::default(),
+            requests: meter()
+                .u64_counter("staffetta.tenant.requests")
+                .with_description("Requests of keys that are known, by how they ended")
+                .build(),
         }
     }
 
@@ -123,6 +132,7 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
         Err(too_many) => return too_many.into_response(),
         Ok(allowance) => allowance,
     };
+    let tenant = shown.as_ref().ok().map(|key| key.tenant.id.to_string());
     let refused = allowance.is_some_and(|allowance| allowance.left.is_none());
     let mut response = if refused {
         TooMany::OfKey.into_response()
@@ -133,7 +143,20 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     if let Some(allowance) = allowance {
         say(allowance, &mut response);
     }
+    if let Some(tenant) = tenant {
+        let labels = [KeyValue::new("tenant", tenant), KeyValue::new("outcome", outcome(response.status()))];
+        app.gate.requests.add(1, &labels);
+    }
     response
+}
+
+fn outcome(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        429 => "limited",
+        ..400 => "ok",
+        400..500 => "refused",
+        _ => "failed",
+    }
 }
 
 /// As the IETF's draft on rate limit headers has it (draft-ietf-httpapi-ratelimit-headers).

@@ -6,15 +6,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use opentelemetry::KeyValue;
-use staffetta_bus::{Endpoint, EndpointFormat, LoggedEvent, Target, Webhook};
+use reqwest::Url;
+use reqwest::header::HeaderValue;
+use staffetta_bus::{Endpoint, EndpointFormat, LoggedEvent, TRACEPARENT, Target, Webhook};
+use staffetta_domain::Event;
+use staffetta_runtime::trace::{Span, Step};
 use staffetta_store::{Attempt, EndpointKey};
 use tokio::time::Instant;
 use tracing::debug;
 
 use crate::Shared;
 use crate::format::{self, Unfit};
-use crate::guard::Answer;
+use crate::guard::{Answer, NoAnswer};
 use crate::machine::{Failure, Fault, Outcome, Source};
+use crate::metrics::error_type;
 use crate::spool;
 
 /// An event whose turn it is.
@@ -22,6 +27,8 @@ use crate::spool;
 pub(crate) struct Try {
     pub(crate) key: EndpointKey,
     pub(crate) endpoint: Arc<Endpoint>,
+    /// Who the endpoint is, for counters.
+    pub(crate) labels: [KeyValue; 2],
     pub(crate) source: Source,
     pub(crate) sequence: u64,
     /// Which try it is, from 1.
@@ -60,19 +67,49 @@ impl Try {
                 (None, Outcome::NotNow("EVENTS cannot be read".into()))
             }
         };
-        let labels = [KeyValue::new("outcome", name(&outcome)), KeyValue::new("format", self.format())];
-        shared.metrics.attempts.add(1, &labels);
+        shared.metrics.tried(&self.labels, name(&outcome), self.format());
         Tried { source, sequence, stored, outcome }
     }
 
+    /// Each try is a span of its own in the event's trace.
     async fn deliver(&self, shared: &Shared, logged: &Arc<LoggedEvent>) -> Outcome {
+        let mut span = self.span(&logged.event);
+        let outcome = self.deliver_within(&span, shared, logged).await;
+        span.set("staffetta.outcome", name(&outcome));
+        if !matches!(outcome, Outcome::Delivered | Outcome::Unsaid) {
+            span.fail(name(&outcome));
+        }
+        outcome
+    }
+
+    fn span(&self, event: &Event) -> Span {
+        let mut span = Span::start(Step::Consumer, "process EVENTS", event.trace);
+        if span.is_recording() {
+            span.processes("EVENTS");
+            span.set("staffetta.tenant", self.key.tenant.to_string());
+            span.set("staffetta.endpoint.id", self.key.endpoint.to_string());
+            span.set("staffetta.event.id", event.id.to_string());
+            span.set("staffetta.event.type", event.kind.as_str());
+            span.set("staffetta.attempt", i64::from(self.attempt));
+        }
+        span
+    }
+
+    async fn deliver_within(&self, span: &Span, shared: &Shared, logged: &Arc<LoggedEvent>) -> Outcome {
         let Ok(_permit) = shared.requests.acquire().await else {
             return Outcome::NotNow("the service is stopping".into());
         };
         let (at, begun) = (Timestamp::now(), Instant::now());
         let (outcome, answer) = match &self.endpoint.target {
-            Target::Webhook(webhook) => post(shared, webhook, logged, at).await,
-            Target::Spool(_) => (self.write(shared, logged).await, None),
+            Target::Webhook(webhook) => post(shared, webhook, logged, at, span).await,
+            Target::Spool(_) => {
+                let mut writing = Span::start(Step::Internal, "write file", span.context());
+                let outcome = self.write(shared, logged).await;
+                if matches!(outcome, Outcome::Failed(_)) {
+                    writing.fail("write");
+                }
+                (outcome, None)
+            }
             Target::Nats => (Outcome::Unsaid, None),
         };
         let duration = begun.elapsed();
@@ -155,15 +192,24 @@ async fn post(
     webhook: &Webhook,
     logged: &LoggedEvent,
     now: Timestamp,
+    span: &Span,
 ) -> (Outcome, Option<Answer>) {
     let registry = shared.registry.load();
-    let prepared = match format::request(webhook, logged, &registry, &shared.store, now).await {
+    let mut prepared = match format::request(webhook, logged, &registry, &shared.store, now).await {
         Ok(prepared) => prepared,
         Err(Unfit::NoWords) => return (Outcome::Unsaid, None),
         Err(error @ Unfit::Secret(_)) => return (failed(Fault::Endpoint, None, error.to_string()), None),
         Err(error @ Unfit::NotNow(_)) => return (Outcome::NotNow(error.to_string()), None),
     };
-    match shared.client.post(&webhook.url, prepared).await {
+    let request = request_span(webhook, span);
+    if let Some(header) = request.context().and_then(|trace| HeaderValue::from_str(&trace.to_string()).ok()) {
+        prepared.headers.insert(TRACEPARENT, header);
+    }
+    let begun = Instant::now();
+    let answered = shared.client.post(&webhook.url, prepared).await;
+    shared.metrics.requested(begun, &answered);
+    end_request_span(request, &answered);
+    match answered {
         Ok(answer) => {
             let (status, wait) = (answer.status, answer.retry_after);
             let said = || format!("answered {status}");
@@ -179,6 +225,31 @@ async fn post(
         }
         // Whatever it is, the next event would meet it too.
         Err(error) => (failed(Fault::Endpoint, None, error.to_string()), None),
+    }
+}
+
+/// One request in the event's trace. The address may hold secrets: of it, only the host is told.
+fn request_span(webhook: &Webhook, parent: &Span) -> Span {
+    let mut span = Span::start(Step::Client, "POST", parent.context());
+    if span.is_recording() {
+        span.set("http.request.method", "POST");
+        let url = Url::parse(&webhook.url).ok();
+        if let Some(host) = url.as_ref().and_then(Url::host_str) {
+            span.set("server.address", host.to_owned());
+        }
+    }
+    span
+}
+
+fn end_request_span(mut span: Span, answered: &Result<Answer, NoAnswer>) {
+    if !span.is_recording() {
+        return;
+    }
+    if let Ok(answer) = answered {
+        span.set("http.response.status_code", i64::from(answer.status));
+    }
+    if let Some(failure) = error_type(answered) {
+        span.fail(failure);
     }
 }
 

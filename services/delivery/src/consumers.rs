@@ -118,6 +118,9 @@ impl Consumers {
 
     fn listed(&mut self, found: Vec<EndpointId>) {
         let now = boot_time();
+        let found: HashSet<EndpointId> = found.into_iter().collect();
+        // With EVENTS all of its consumers go, and somebody may take one away.
+        self.made.retain(|id, _| found.contains(id));
         let unknown = found.into_iter().filter(|id| {
             self.parts.contains(&part_of(id.as_str()))
                 && !self.wanted.contains_key(id)

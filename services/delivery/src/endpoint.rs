@@ -6,25 +6,25 @@ mod work;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jiff::Timestamp;
-use staffetta_bus::{Endpoint, Lease, LoggedEvent, Target, boot_time};
+use staffetta_bus::{Endpoint, EventEnds, Lease, LoggedEvent, Target, boot_time};
 use staffetta_domain::EndpointId;
 use staffetta_store::{Disabled, EndpointKey, EndpointPlace, EndpointState, ReplayJob};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::Shared;
 use crate::attempt::{Tried, Try};
+use crate::board::{Fares, Lamp, State};
 use crate::machine::{Action, Input, Machine, Now, Rules, Source};
-use crate::metrics::{Broken, Lamp, Resting};
 use crate::spool::Pickup;
 
 /// How others reach an actor.
@@ -36,6 +36,8 @@ pub(crate) struct Mailbox {
     known: AtomicU64,
     /// Where EVENTS began when it was last looked at.
     first: AtomicU64,
+    /// Which EVENTS that was: when it was made.
+    log: AtomicI64,
     /// Everything below has been there for so long that a read would have found it.
     quiet_below: AtomicU64,
 }
@@ -55,8 +57,9 @@ impl Mailbox {
     }
 
     /// EVENTS was looked at.
-    pub(crate) fn look(&self, first: u64, quiet_below: u64) {
-        self.first.fetch_max(first, Ordering::AcqRel);
+    pub(crate) fn look(&self, ends: &EventEnds, quiet_below: u64) {
+        self.first.fetch_max(ends.first, Ordering::AcqRel);
+        self.log.store(ends.made_at, Ordering::Release);
         self.quiet_below.fetch_max(quiet_below, Ordering::AcqRel);
         self.flag(LOOK);
     }
@@ -110,11 +113,13 @@ pub(crate) struct EndpointActor {
     shared: Shared,
     lease: Lease,
     over: CancellationToken,
-    /// Fires when somebody else has kept a place.
+    /// Fires when somebody else has kept a place, or EVENTS is another one: what follows begins with what is kept.
     superseded: CancellationToken,
     key: EndpointKey,
     endpoint: Arc<Endpoint>,
     mailbox: Arc<Mailbox>,
+    /// The EVENTS in which the place counts: when it was made.
+    log: i64,
     machine: Machine,
     /// Events that are at hand; others are read again when it is their turn.
     events: HashMap<(Source, u64), Arc<LoggedEvent>>,
@@ -333,6 +338,10 @@ impl EndpointActor {
             self.tell(Input::Woken(self.mailbox.known.load(Ordering::Acquire)));
         }
         if flags & LOOK != 0 {
+            if self.mailbox.log.load(Ordering::Acquire) != self.log {
+                warn!(endpoint = %self.key.endpoint, "EVENTS was made anew: the endpoint's place is looked up again");
+                return self.superseded.cancel();
+            }
             self.tell(Input::Look);
         }
         if flags & STATE != 0 && !self.asking {
@@ -393,7 +402,8 @@ impl EndpointActor {
             Action::Try { source, sequence, attempt } => {
                 let event = self.events.get(&(source, sequence)).cloned();
                 let (key, endpoint) = (self.key.clone(), Arc::clone(&self.endpoint));
-                let turn = Try { key, endpoint, source, sequence, attempt, event };
+                let labels = self.lamp.labels().clone();
+                let turn = Try { key, endpoint, labels, source, sequence, attempt, event };
                 self.tries.spawn(turn.run(self.shared.clone()));
             }
             Action::Forget(source, sequence) => drop(self.events.remove(&(source, sequence))),
@@ -420,8 +430,13 @@ impl EndpointActor {
         if broken {
             self.events.clear();
         }
-        let resting = self.machine.is_resting();
-        self.lamp.show(self.machine.oldest(), Broken(broken), Resting(resting));
+        let state = match (self.machine.is_resting(), broken) {
+            (true, _) => State::Disabled,
+            (false, true) => State::Broken,
+            (false, false) => State::Well,
+        };
+        let (oldest, parked) = (self.machine.oldest(), self.machine.parked());
+        self.lamp.show(Fares { state, oldest, parked });
         let place = self.place(self.machine.cursor());
         if self.kept.as_ref() != Some(&place) && !self.superseded.is_cancelled() {
             self.shared.places.note(place.clone(), &self.superseded);
@@ -434,6 +449,7 @@ impl EndpointActor {
             key: self.key.clone(),
             epoch: self.lease.epoch(),
             cursor,
+            log: Some(self.log),
             failing_since: self.machine.failing_since(),
             last_success: self.last_success,
             last_error: self.last_error.clone(),

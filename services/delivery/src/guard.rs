@@ -59,6 +59,21 @@ pub(crate) enum NoAnswer {
     Broken,
 }
 
+impl NoAnswer {
+    /// In one word, for metrics and spans.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Url => "url",
+            Self::Forbidden => "forbidden",
+            Self::Plain => "plain",
+            Self::Unresolved => "unresolved",
+            Self::Unreachable => "connect",
+            Self::TimedOut => "timeout",
+            Self::Broken => "broken",
+        }
+    }
+}
+
 /// How much of an answer's body is kept, in bytes.
 const KEPT: usize = 4 << 10;
 /// How much of it is read so that the connection can serve again; beyond, it is closed.

@@ -5,6 +5,7 @@
 //! machine's, which does no I/O.
 
 mod attempt;
+mod board;
 mod consumers;
 mod endpoint;
 mod format;
@@ -33,6 +34,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use board::Board;
 use guard::Guarded;
 use log::AttemptLog;
 use metrics::Metrics;
@@ -69,6 +71,7 @@ pub(crate) struct Shared {
     places: Places,
     attempts: AttemptLog,
     metrics: Metrics,
+    board: Board,
     requests: Arc<Semaphore>,
     settings: Arc<Settings>,
 }
@@ -135,6 +138,7 @@ impl Delivery {
             places,
             attempts,
             metrics,
+            board: Board::new(),
             requests: Arc::new(Semaphore::new(REQUESTS)),
             settings: Arc::new(settings),
         };

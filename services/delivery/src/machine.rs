@@ -151,6 +151,11 @@ impl Machine {
         [window, parked].into_iter().flatten().min()
     }
 
+    /// How many events are parked.
+    pub(crate) fn parked(&self) -> usize {
+        self.parking.count()
+    }
+
     /// The replay that is under way.
     pub(crate) fn replay(&self) -> Option<i64> {
         self.replay.as_ref().map(|replay| replay.id)

@@ -1,18 +1,17 @@
-//! What the service measures of itself. Nothing is labelled by endpoint, tenant or address: there may be thousands.
+//! What the service measures of itself: see `docs/metrics.md`. How the endpoints fare is on the [board](crate::board).
 
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
-
-use jiff::Timestamp;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram};
-use staffetta_runtime::telemetry::{meter, seconds};
+use staffetta_runtime::telemetry::{meter, requested, seconds};
+use tokio::time::Instant;
+
+use crate::guard::{Answer, NoAnswer};
 
 /// The instruments, made once. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
-    /// Tries by outcome (delivered, unsaid, failed, refused, gone, missing, not_now) and format.
-    pub(crate) attempts: Counter<u64>,
+    attempts: Counter<u64>,
+    endpoint_attempts: Counter<u64>,
     /// From a request to its answer, by format.
     pub(crate) duration: Histogram<f64>,
     /// From an event's place on EVENTS to its delivery.
@@ -21,97 +20,63 @@ pub(crate) struct Metrics {
     pub(crate) unlogged: Counter<u64>,
     /// Events that were given up, by reason.
     pub(crate) given_up: Counter<u64>,
-    board: Board,
-}
-
-/// The lamps of all endpoints that this process serves.
-#[derive(Clone, Debug, Default)]
-struct Board(Arc<Mutex<Vec<Weak<Lamp>>>>);
-
-/// How one endpoint fares.
-#[derive(Debug, Default)]
-pub(crate) struct Lamp {
-    /// When the oldest event that waits was stored, in microseconds since 1970; 0 if none does.
-    oldest: AtomicI64,
-    broken: AtomicBool,
-    resting: AtomicBool,
-}
-
-impl Lamp {
-    pub(crate) fn show(&self, oldest: Option<Timestamp>, broken: Broken, resting: Resting) {
-        self.oldest.store(oldest.map_or(0, Timestamp::as_microsecond), Ordering::Relaxed);
-        self.broken.store(broken.0, Ordering::Relaxed);
-        self.resting.store(resting.0, Ordering::Relaxed);
-    }
-}
-
-/// Whether an endpoint's circuit is broken.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Broken(pub(crate) bool);
-
-/// Whether nothing is delivered to an endpoint until somebody enables it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Resting(pub(crate) bool);
-
-impl Board {
-    fn lamps(&self) -> Vec<Arc<Lamp>> {
-        let mut lamps = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        lamps.retain(|lamp| lamp.strong_count() > 0);
-        lamps.iter().filter_map(Weak::upgrade).collect()
-    }
+    requests: Histogram<f64>,
 }
 
 impl Metrics {
     pub(crate) fn new() -> Self {
         let counter = |name, description| meter().u64_counter(name).with_description(description).build();
-        let board = Board::default();
-        let (states, ages) = (board.clone(), board.clone());
-        meter()
-            .u64_observable_gauge("staffetta.delivery.endpoints")
-            .with_description("Endpoints that this process serves, by state")
-            .with_callback(move |observer| {
-                let (mut well, mut broken, mut resting) = (0, 0, 0);
-                for lamp in states.lamps() {
-                    if lamp.resting.load(Ordering::Relaxed) {
-                        resting += 1;
-                    } else if lamp.broken.load(Ordering::Relaxed) {
-                        broken += 1;
-                    } else {
-                        well += 1;
-                    }
-                }
-                for (state, count) in [("well", well), ("broken", broken), ("disabled", resting)] {
-                    observer.observe(count, &[KeyValue::new("state", state)]);
-                }
-            })
-            .build();
-        meter()
-            .f64_observable_gauge("staffetta.delivery.oldest")
-            .with_unit("s")
-            .with_description("Age of the oldest event that waits for an endpoint that is not disabled")
-            .with_callback(move |observer| {
-                let lamps = ages.lamps();
-                let waiting = lamps.iter().filter(|lamp| !lamp.resting.load(Ordering::Relaxed));
-                let oldest =
-                    waiting.map(|lamp| lamp.oldest.load(Ordering::Relaxed)).filter(|at| *at > 0).min();
-                let age = oldest.map_or(0, |oldest| Timestamp::now().as_microsecond() - oldest);
-                observer.observe(age.max(0) as f64 / 1e6, &[]);
-            })
-            .build();
         Self {
             attempts: counter("staffetta.delivery.attempts", "Tries, by outcome and format"),
+            endpoint_attempts: counter("staffetta.endpoint.attempts", "Tries, by endpoint and outcome"),
             duration: seconds("staffetta.delivery.duration", "From a request to its answer"),
             lag: seconds("staffetta.delivery.lag", "From an event's place on EVENTS to its delivery"),
             unlogged: counter("staffetta.delivery.unlogged", "Tries that are missing in the attempt log"),
             given_up: counter("staffetta.delivery.given_up", "Events that were given up, by reason"),
-            board,
+            requests: requested(),
         }
     }
 
-    /// A lamp on the board, until it is dropped.
-    pub(crate) fn lamp(&self) -> Arc<Lamp> {
-        let lamp = Arc::<Lamp>::default();
-        self.board.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(&lamp));
-        lamp
+    /// Counts a try at an endpoint, which is named by its labels: delivered, unsaid, failed, refused, gone, missing,
+    /// not_now.
+    pub(crate) fn tried(
+        &self,
+        [tenant, endpoint]: &[KeyValue; 2],
+        outcome: &'static str,
+        format: &'static str,
+    ) {
+        let outcome = KeyValue::new("outcome", outcome);
+        self.endpoint_attempts.add(1, &[tenant.clone(), endpoint.clone(), outcome.clone()]);
+        self.attempts.add(1, &[outcome, KeyValue::new("format", format)]);
+    }
+
+    /// Notes a request that was begun then, under the names of the semantic conventions. One that the guard kept back
+    /// was none.
+    pub(crate) fn requested(&self, begun: Instant, outcome: &Result<Answer, NoAnswer>) {
+        let (method, peer) =
+            (KeyValue::new("http.request.method", "POST"), KeyValue::new("peer", "endpoint"));
+        let status = |answer: &Answer| KeyValue::new("http.response.status_code", i64::from(answer.status));
+        let failure = error_type(outcome).map(|failure| KeyValue::new("error.type", failure));
+        let seconds = begun.elapsed().as_secs_f64();
+        match (outcome, failure) {
+            (Ok(answer), None) => self.requests.record(seconds, &[method, peer, status(answer)]),
+            (Ok(answer), Some(failure)) => {
+                self.requests.record(seconds, &[method, peer, status(answer), failure]);
+            }
+            (Err(NoAnswer::Url | NoAnswer::Forbidden | NoAnswer::Plain), _) => {}
+            (Err(_), failure) => {
+                let labels: Vec<_> = [method, peer].into_iter().chain(failure).collect();
+                self.requests.record(seconds, &labels);
+            }
+        }
+    }
+}
+
+/// What went wrong with a request, in few words; a status that is no success is named by its number.
+pub(crate) fn error_type(outcome: &Result<Answer, NoAnswer>) -> Option<String> {
+    match outcome {
+        Ok(answer) if answer.status >= 400 => Some(answer.status.to_string()),
+        Ok(_) => None,
+        Err(error) => Some(error.name().to_owned()),
     }
 }

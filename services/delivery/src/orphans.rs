@@ -66,6 +66,7 @@ mod tests {
             key: EndpointKey { tenant: "acme".parse().unwrap(), endpoint: id.parse().unwrap() },
             epoch: 1,
             cursor: 7,
+            log: None,
             failing_since: None,
             last_success: Some(Timestamp::UNIX_EPOCH),
             last_error: None,

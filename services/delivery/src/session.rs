@@ -172,6 +172,7 @@ impl Session {
     async fn changed(&mut self, change: Change, returned: &mpsc::Sender<Returned>) {
         match change {
             Change::Gained { part, lease, handover: _ } => {
+                self.shared.board.gained(part, lease.clone());
                 let term = Term { lease, over: CancellationToken::new() };
                 self.parts.insert(part, Part { term, asked_back: AskedBack::No });
                 self.reconcile();
@@ -216,6 +217,7 @@ impl Session {
     async fn give_back(&mut self, part: u16, returned: &mpsc::Sender<Returned>) {
         if let Some(held) = self.parts.remove(&part) {
             held.term.lease.end();
+            self.shared.board.lost(part);
             // Nothing of it is on its way: the next owner need not wait.
             give(returned, Returned { part, handover: Some(Bytes::new()) }).await;
         }
@@ -301,6 +303,10 @@ impl Session {
             }
         };
         let now = boot_time();
+        if self.last_look.0.is_some_and(|before| before.made_at != ends.made_at) {
+            // Of another stream: its numbers say nothing about this one.
+            self.ends.clear();
+        }
         if self.ends.back().is_none_or(|(at, _)| *at + QUIET_EVERY <= now) {
             self.ends.push_back((now, ends.last));
         }
@@ -313,7 +319,7 @@ impl Session {
         // Where nothing happens, there is nothing to look for.
         if *times < LOOKS {
             for served in self.served.values() {
-                served.mailbox.look(ends.first, quiet);
+                served.mailbox.look(&ends, quiet);
             }
         }
     }

@@ -42,6 +42,7 @@ pub(crate) fn endpoint_changed(
         time: at,
         subject: endpoint.to_owned(),
         data,
+        trace: None,
     }
 }
 
@@ -64,6 +65,30 @@ pub(crate) fn undeliverable(key: &EndpointKey, event: &Event, error: &str) -> De
         subject: event_subject(event),
         encoding: Encoding::Json,
         payload,
+        time: Timestamp::now(),
+        origin: Origin::Other,
+    }
+}
+
+/// The letter of what an endpoint still had to get when its EVENTS was lost with NATS, or went back to an earlier state:
+/// everything from its place `from` on, and what was parked. `log` is the EVENTS that follows.
+pub(crate) fn log_gone(key: &EndpointKey, from: u64, parked: usize, log: i64) -> DeadLetter {
+    let EndpointKey { tenant, endpoint } = key;
+    let id =
+        ["dead", "delivery", "gone", tenant.as_str(), endpoint.as_str(), &from.to_string(), &log.to_string()];
+    DeadLetter {
+        id: EventId::of(&id),
+        service: "delivery",
+        tenant: Some(tenant.clone()),
+        channel: None,
+        reason: "events_lost",
+        detail: format!(
+            "EVENTS is another one than endpoint {endpoint} was served from: what the one before held for it from number \
+             {from} on, and {parked} events that waited for another try, is not delivered. The database has the events"
+        ),
+        subject: format!("staffetta.v1.event.{tenant}.*.*"),
+        encoding: Encoding::Json,
+        payload: Bytes::new(),
         time: Timestamp::now(),
         origin: Origin::Other,
     }

@@ -1,7 +1,6 @@
 //! One channel's actor: does what the channel's machine decides, and tells it what came of that. It owns everything it
 //! counts, so nothing in it is locked. An idle actor has no timer.
 
-mod metrics;
 mod settler;
 mod work;
 
@@ -22,12 +21,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::Shared;
+use crate::board::Lamp;
 use crate::governor::Ages;
 use crate::ledger::Ledger;
 use crate::machine::{Action, Input, Machine, Now, Past, Sent, View};
 use crate::quotas::Payers;
-
-pub(crate) use metrics::Metrics;
 
 /// How others reach an actor.
 #[derive(Debug, Default)]
@@ -108,12 +106,17 @@ pub(crate) struct ChannelActor {
     over: CancellationToken,
     /// Whether it has let go of its channel: what is not written by then never is.
     let_go: Arc<AtomicBool>,
+    lamp: Arc<Lamp>,
+    /// When the lamp may be lit anew.
+    show_at: Duration,
     /// Where it says what it leaves; taken when it has said so.
     left: Option<mpsc::Sender<Left>>,
 }
 
 /// How long an actor that is told to stop waits for the answers to what is on its way before it lets go of its channel.
 const LAST_ANSWERS: Duration = Duration::from_millis(400);
+/// Between two moments at which it shows how the channel stands.
+const SHOW_EVERY: Duration = Duration::from_millis(250);
 /// How long it may take to purge the queue then.
 const LAST_PURGE: Duration = Duration::from_millis(200);
 
@@ -134,6 +137,7 @@ impl ChannelActor {
         let now = Now { boot: boot_time(), wall: Timestamp::now(), may_send: lease.is_valid(), quota: None };
         let settings = Arc::clone(&shared.settings);
         let machine = Machine::new((tenant.clone(), id.clone()), lease.epoch(), settings, view, past, &now);
+        let lamp = shared.board.lamp(&tenant, &id);
         Some(Self {
             shared,
             ledger,
@@ -147,8 +151,15 @@ impl ChannelActor {
             sends: JoinSet::new(),
             over,
             let_go: Arc::default(),
+            lamp,
+            show_at: Duration::ZERO,
             left: Some(left),
         })
+    }
+
+    /// What shows how the channel stands.
+    pub(crate) fn lamp(&self) -> &Arc<Lamp> {
+        &self.lamp
     }
 
     /// Works until its session is over, until the lease is lost, or until the channel is no longer this tenant's; then
@@ -182,10 +193,8 @@ impl ChannelActor {
                     return Ok(());
                 }
             }
-            let next = match let_go.filter(|_| self.left.is_some()) {
-                Some(let_go) => Some(next.map_or(let_go, |next| next.min(let_go))),
-                None => next,
-            };
+            let let_go_at = let_go.filter(|_| self.left.is_some());
+            let next = [next, let_go_at, self.show(&now)].into_iter().flatten().min();
             let stopping = self.machine.is_stopping();
             let mailbox = Arc::clone(&self.mailbox);
             tokio::select! {
@@ -202,6 +211,16 @@ impl ChannelActor {
                 () = sleep_until(next), if next.is_some() => {}
             }
         }
+    }
+
+    /// Shows how the channel stands, or tells when that may be done again.
+    fn show(&mut self, now: &Now) -> Option<Duration> {
+        if now.boot < self.show_at {
+            return Some(self.show_at);
+        }
+        self.show_at = now.boot + SHOW_EVERY;
+        self.lamp.show(self.machine.figures(now), now.boot);
+        None
     }
 
     fn now(&self) -> Now {

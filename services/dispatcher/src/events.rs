@@ -64,6 +64,7 @@ pub(crate) fn command_event(
         time,
         subject: id.to_string(),
         data: object,
+        trace: None,
     }
 }
 

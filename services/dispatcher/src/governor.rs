@@ -100,6 +100,19 @@ impl Governor {
         u32::try_from(self.throttle.allows(self.limit, now)).unwrap_or(u32::MAX)
     }
 
+    /// How many messages of the last second count in the limit, sent and received; what was granted and is not written
+    /// counts as sent.
+    pub(crate) fn used(&self, now: Duration) -> u32 {
+        let counts = |stamp: &WriteStamp| match stamp.written() {
+            Written::At(at) => at + SECOND > now,
+            Written::Pending => true,
+            Written::Never => false,
+        };
+        let sent = self.log.iter().filter(|(_, stamp)| counts(stamp)).count();
+        let received = self.inbound.counting(now).filter(|at| *at + SECOND > now).count();
+        u32::try_from(sent + received).unwrap_or(u32::MAX)
+    }
+
     /// Whether a command of `lane` may leave at `now`.
     pub(crate) fn turn(&mut self, now: Duration, lane: Lane) -> Turn {
         if lane != Lane::Urgent && now < self.next_paced {

@@ -9,15 +9,18 @@ mod recipient;
 mod simulation;
 #[cfg(test)]
 mod tests;
+mod times;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use staffetta_bus::QueuedMessage;
 use staffetta_domain::Command;
 
 use recipient::{Head, Place, Recipient, Standing};
+use times::Times;
 
 /// A command that was read and is not settled.
 #[derive(Clone, Debug)]
@@ -69,6 +72,9 @@ pub(crate) struct LaneState {
     islands: BTreeSet<u64>,
     totals: Totals,
     purged: u64,
+    times: Times,
+    /// How many have gone from the queue, or may go, since this was made.
+    gone: u64,
 }
 
 /// How much of one lane is kept.
@@ -119,6 +125,8 @@ impl LaneState {
             islands: BTreeSet::new(),
             totals: Totals::default(),
             purged: 0,
+            times: Times::default(),
+            gone: 0,
         }
     }
 
@@ -156,17 +164,37 @@ impl LaneState {
         self.cursor = self.cursor.max(sequence.saturating_add(1));
     }
 
+    /// Notes when a command that was read was stored.
+    pub(crate) fn stored(&mut self, sequence: u64, at: Timestamp) {
+        self.times.note(sequence, at);
+    }
+
+    /// How many were read and are not settled.
+    pub(crate) fn known(&self) -> u64 {
+        (self.open.len() + self.totals.aside) as u64
+    }
+
+    /// How many have gone from the queue, or may go, since the lane was made.
+    pub(crate) fn gone(&self) -> u64 {
+        self.gone
+    }
+
+    /// When the oldest of those that were read and are not settled was stored, to the second.
+    pub(crate) fn oldest(&self) -> Option<Timestamp> {
+        if self.known() == 0 { None } else { self.times.of(self.bottom()) }
+    }
+
     /// Puts a command that was read behind the others of its recipient; sets it aside where there are many.
     pub(crate) fn push(&mut self, queued: Queued) {
         let (sequence, most) = (queued.sequence(), self.bounds.of_one);
-        let user = self.known(queued.user());
+        let user = self.user(queued.user());
         if self.change(&user, |recipient| recipient.push(queued, most)) == Some(Place::Aside) {
             self.open.remove(&sequence);
         }
         self.relieve();
     }
 
-    fn known(&mut self, user: &str) -> Arc<str> {
+    fn user(&mut self, user: &str) -> Arc<str> {
         if let Some((user, _)) = self.recipients.get_key_value(user) {
             return Arc::clone(user);
         }
@@ -255,6 +283,7 @@ impl LaneState {
     pub(crate) fn missing(&mut self, sequence: u64) {
         let Some(user) = self.asked.remove(&sequence) else { return };
         self.change(&user, |recipient| recipient.lose(sequence));
+        self.gone += 1;
         self.forget_islands();
     }
 
@@ -278,6 +307,7 @@ impl LaneState {
     pub(crate) fn settled(&mut self, sequence: u64) {
         if self.open.remove(&sequence) {
             self.islands.insert(sequence);
+            self.gone += 1;
             self.forget_islands();
         }
     }
@@ -323,6 +353,7 @@ impl LaneState {
         while self.islands.first().is_some_and(|island| *island < bottom) {
             self.islands.pop_first();
         }
+        self.times.forget_below(bottom);
     }
 
     /// Sets aside those that wait longest, so that all that wait have no more than a quarter of the memory: the rest

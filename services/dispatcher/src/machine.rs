@@ -7,12 +7,14 @@
 mod answer;
 mod claiming;
 mod doubt;
+mod figures;
 mod intake;
 mod outcome;
 mod sending;
 mod settling;
 #[cfg(test)]
 mod simulation;
+mod spans;
 mod start;
 mod stop;
 mod templates;
@@ -37,9 +39,11 @@ use crate::pairs::Pairs;
 
 use doubt::Doubts;
 pub(crate) use doubt::Evidence;
+pub(crate) use figures::{Figures, Held, LaneFigures};
 pub(crate) use intake::{Incoming, Rejection};
 pub(crate) use sending::{Armed, Request, Sent};
 pub(crate) use settling::{Order, Settled, Then, Written};
+use spans::Spans;
 use start::Start;
 use stop::Stop;
 use templates::TemplateHolds;
@@ -235,6 +239,7 @@ pub(crate) struct Machine {
     stopping: bool,
     /// Queue entries of commands that were known already.
     pub(crate) copies: u64,
+    spans: Spans,
     todo: Vec<Action>,
 }
 
@@ -286,6 +291,7 @@ impl Machine {
             floor_moved: [now.boot; 3],
             stopping: false,
             copies: 0,
+            spans: Spans::default(),
             todo: Vec::new(),
         };
         machine.begin(granted, now);

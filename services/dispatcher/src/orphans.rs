@@ -3,8 +3,8 @@
 use futures_util::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use staffetta_bus::{Lease, QueuedMessage, SendSubject};
-use staffetta_domain::{CommandId, CommandState, EventType};
+use staffetta_bus::{Lease, QueuedMessage, SendSubject, trace_of};
+use staffetta_domain::{CommandId, CommandState, Event, EventType};
 use staffetta_store::{CommandRecord, Outcome, Settlement};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -121,7 +121,9 @@ impl Orphans {
             _ => EventType::CommandFailed,
         };
         let data = json!({ "code": code, "reason": why });
+        let trace = trace_of(Some(&message.headers));
         let event = command_event(&lane.tenant, &lane.channel, id, kind, "", at, data);
+        let event = Event { trace, ..event };
         let outcome = Outcome {
             tenant: lane.tenant.clone(),
             channel: lane.channel.clone(),

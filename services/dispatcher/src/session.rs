@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::Shared;
+use crate::board::Lamp;
 use crate::channel::{ChannelActor, Left, Mailbox, Term};
 use crate::handover::Handover;
 use crate::ledger::Ledger;
@@ -80,6 +81,7 @@ struct Served {
     tenant: TenantId,
     epoch: i64,
     mailbox: Arc<Mailbox>,
+    lamp: Arc<Lamp>,
 }
 
 impl Session {
@@ -192,6 +194,7 @@ impl Session {
                     }
                     self.rates.remember(channel, &ages, &registry);
                 }
+                self.shared.board.gained(part, lease.clone());
                 let term = Term { lease, over: CancellationToken::new() };
                 self.parts.insert(part, Part { term, returns_at: None });
                 self.look();
@@ -240,6 +243,7 @@ impl Session {
             if held.term.lease.lost().is_cancelled() {
                 // Its actors have had their time to say what they leave: without a handover the next owner waits.
                 self.parts.remove(&part);
+                self.shared.board.lost(part);
                 self.served.retain(|channel, _| part_of(channel.as_str()) != part);
                 give(returned, Returned { part, handover: None }).await;
             } else {
@@ -253,6 +257,7 @@ impl Session {
     async fn return_part(&mut self, part: u16, returned: &mpsc::Sender<Returned>) {
         let Some(held) = self.parts.remove(&part) else { return };
         held.term.lease.end();
+        self.shared.board.lost(part);
         let handover = Handover::write(self.rates.ages_of(|channel| part_of(channel.as_str()) == part));
         give(returned, Returned { part, handover: Some(handover) }).await;
     }
@@ -289,9 +294,10 @@ impl Session {
             self.left.0.clone(),
         );
         let Some(actor) = actor else { return };
+        let (epoch, lamp) = (part.term.lease.epoch(), Arc::clone(actor.lamp()));
         self.actors.spawn(actor.run());
         self.working.insert(who);
-        let served = Served { tenant: lane.tenant.clone(), epoch: part.term.lease.epoch(), mailbox };
+        let served = Served { tenant: lane.tenant.clone(), epoch, mailbox, lamp };
         self.served.insert(lane.channel.clone(), served);
     }
 
@@ -308,6 +314,20 @@ impl Session {
                 ToldOf::Channel => served.mailbox.channel_told(),
                 ToldOf::Template => served.mailbox.template_told(),
             }
+        }
+    }
+
+    /// Tells the lamps what the queue holds.
+    fn show_backlog(&self, backlog: &[LaneBacklog]) {
+        let mut listed: HashMap<&ChannelId, [u64; 3]> = HashMap::new();
+        for LaneBacklog { subject, messages } in backlog {
+            let served = self.served.get(&subject.channel);
+            if served.is_some_and(|served| served.tenant == subject.tenant) {
+                listed.entry(&subject.channel).or_default()[subject.lane as usize] = *messages;
+            }
+        }
+        for (channel, served) in &self.served {
+            served.lamp.list(listed.get(channel).copied().unwrap_or_default());
         }
     }
 
@@ -333,7 +353,7 @@ impl Session {
         let registry = self.shared.registry.load();
         let mut orphans: HashMap<u16, Vec<SendSubject>> = HashMap::new();
         let (now, known) = (boot_time(), std::mem::take(&mut self.orphaned));
-        for LaneBacklog { subject: lane, .. } in backlog {
+        for LaneBacklog { subject: lane, .. } in &backlog {
             let part = part_of(lane.channel.as_str());
             if !self.parts.contains_key(&part) {
                 continue;
@@ -342,15 +362,16 @@ impl Session {
             // Its last actor may still be finishing what it began.
             let served = self.served.get(&lane.channel).is_some_and(|served| served.tenant == lane.tenant);
             if served || channel.is_some_and(|channel| channel.tenant.id == lane.tenant) {
-                self.wake(&Wake { lane, sequence: 0 });
+                self.wake(&Wake { lane: lane.clone(), sequence: 0 });
             } else {
-                let since = known.get(&lane).copied().unwrap_or(now);
+                let since = known.get(lane).copied().unwrap_or(now);
                 self.orphaned.insert(lane.clone(), since);
                 if since + ORPHANED <= now {
-                    orphans.entry(part).or_default().push(lane);
+                    orphans.entry(part).or_default().push(lane.clone());
                 }
             }
         }
+        self.show_backlog(&backlog);
         if self.orphans.is_empty() {
             for (part, lanes) in orphans {
                 let Some(Part { term: Term { lease, over }, .. }) = self.parts.get(&part) else { continue };

@@ -3,12 +3,14 @@
 mod pace;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_nats::HeaderMap;
 use bytes::{Bytes, BytesMut};
 use staffetta_bus::{Bus, PublishError, webhook_subject};
+use staffetta_domain::TraceParent;
 use staffetta_runtime::crash::crash_point;
+use staffetta_runtime::trace::{Span, Step};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinSet, yield_now};
 use tokio::time::{Instant, timeout_at};
@@ -46,6 +48,8 @@ struct Waiting {
     /// An envelope of this webhook alone.
     encoded: Bytes,
     arrived: Instant,
+    /// Its request, in its trace.
+    trace: Option<TraceParent>,
     /// Counts until NATS has answered, whether or not somebody still waits for it.
     held: Held,
     reply: oneshot::Sender<Outcome>,
@@ -111,11 +115,17 @@ impl Desk {
         self.pace.is_stalled().then_some(Outcome::Slow)
     }
 
-    /// Has a webhook stored that arrived at `arrived`. [`Outcome::Stored`] means that NATS has acknowledged it; any
+    /// Has a webhook stored that arrived at `arrived`, by a request of `trace`. [`Outcome::Stored`] means that NATS has acknowledged it; any
     /// other outcome leaves open whether it is stored.
-    pub(crate) async fn store(&self, encoded: Bytes, held: Held, arrived: Instant) -> Outcome {
+    pub(crate) async fn store(
+        &self,
+        encoded: Bytes,
+        held: Held,
+        arrived: Instant,
+        trace: Option<TraceParent>,
+    ) -> Outcome {
         let (reply, answer) = oneshot::channel();
-        match self.queue.try_send(Waiting { encoded, arrived, held, reply }) {
+        match self.queue.try_send(Waiting { encoded, arrived, trace, held, reply }) {
             Ok(()) => {}
             Err(mpsc::error::TrySendError::Full(_)) => return Outcome::Full,
             Err(mpsc::error::TrySendError::Closed(_)) => return Outcome::Unavailable,
@@ -210,6 +220,7 @@ impl Publisher {
         let payload = join(&group);
         let started = Instant::now();
         let id = Uuid::now_v7().to_string();
+        let mut span = publish_span(&group, &id);
         crash_point("ingress.before-publish");
         let deadline = oldest + self.deadline;
         let published =
@@ -218,8 +229,14 @@ impl Publisher {
         self.metrics.published(group.len(), started.elapsed());
         let outcome = match published {
             Ok(_) => Outcome::Stored,
-            Err(problem) => self.outcome(problem),
+            Err(problem) => {
+                if let Some(span) = &mut span {
+                    span.fail(problem.code());
+                }
+                self.outcome(problem)
+            }
         };
+        drop(span);
         for Waiting { held, reply, .. } in group {
             drop(held);
             // Who asked may be gone.
@@ -241,6 +258,22 @@ impl Publisher {
         }
         outcome
     }
+}
+
+/// The publish in the trace of the first webhook that has one, with the others' beside it; `None` where nobody wants to
+/// know.
+fn publish_span(group: &[Waiting], id: &str) -> Option<Span> {
+    let mut traced = group.iter().filter_map(|waiting| waiting.trace).filter(TraceParent::is_sampled);
+    let first = traced.next()?;
+    let others: Vec<TraceParent> = traced.collect();
+    let mut span =
+        Span::start_at(Step::Producer, "publish WEBHOOKS", Some(first), SystemTime::now(), &others);
+    if span.is_recording() {
+        span.publishes_on("WEBHOOKS");
+        span.set("messaging.message.id", id.to_owned());
+        span.set("messaging.batch.message_count", group.len() as i64);
+    }
+    Some(span)
 }
 
 fn join(group: &[Waiting]) -> Bytes {

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use staffetta_bus::{Bus, RegistryView};
@@ -18,10 +18,11 @@ use crate::answer::{Outcome, Problem};
 use crate::body::{self, Memory};
 use crate::commit::Desk;
 use crate::complaint::Complaints;
-use crate::envelope::Writer;
+use crate::envelope::{Writer, new_id};
 use crate::keys::{AppKeys, Keys, Signature};
 use crate::linger::Linger;
 use crate::metrics::Metrics;
+use crate::visit::{NO_ROUTE, Visit, WEBHOOKS, method_label};
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
 
@@ -40,12 +41,24 @@ pub(crate) struct Door {
 
 pub(crate) fn router(door: Door) -> Router {
     Router::new()
-        .route("/webhooks/meta/{app}", get(verify).post(receive))
-        .fallback(async || problem(StatusCode::NOT_FOUND, "not-found", "nothing is here"))
-        .method_not_allowed_fallback(async || {
-            problem(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "only GET and POST")
-        })
+        .route(WEBHOOKS, get(verify).post(receive))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
         .with_state(Arc::new(door))
+}
+
+async fn no_route(State(door): State<Arc<Door>>, method: Method) -> Problem {
+    let (started, status) = (Instant::now(), StatusCode::NOT_FOUND);
+    let answer = problem(status, "not-found", "nothing is here");
+    door.metrics.served(method_label(&method), NO_ROUTE, status, started.elapsed());
+    answer
+}
+
+async fn no_method(State(door): State<Arc<Door>>, method: Method) -> Problem {
+    let (started, status) = (Instant::now(), StatusCode::METHOD_NOT_ALLOWED);
+    let answer = problem(status, "method-not-allowed", "only GET and POST");
+    door.metrics.served(method_label(&method), WEBHOOKS, status, started.elapsed());
+    answer
 }
 
 fn problem(status: StatusCode, slug: &'static str, title: &'static str) -> Problem {
@@ -56,23 +69,55 @@ type AppPath = Result<Path<String>, PathRejection>;
 type Parameters = Result<Query<Vec<(String, String)>>, QueryRejection>;
 
 /// `GET /webhooks/meta/<app>`: shows the provider that this address is the app's, by repeating its challenge.
-async fn verify(State(door): State<Arc<Door>>, app: AppPath, query: Parameters) -> Response {
-    match door.verify(app, query) {
+async fn verify(
+    State(door): State<Arc<Door>>,
+    method: Method,
+    headers: HeaderMap,
+    app: AppPath,
+    query: Parameters,
+) -> Response {
+    let mut visit = Visit::verification(&method, &headers);
+    let app = door.app(app);
+    let verified = match &app {
+        Ok(app) => {
+            visit.is_for(app);
+            door.verify(app, query)
+        }
+        Err(unknown) => Err(*unknown),
+    };
+    let refused = verified.as_ref().err().copied();
+    let response = match verified {
         Ok(challenge) => ([(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"))], challenge)
             .into_response(),
-        Err(outcome) => outcome.into_response(),
-    }
+        Err(outcome) => {
+            door.metrics.ended(app.as_deref().ok(), outcome);
+            outcome.into_response()
+        }
+    };
+    visit.end(response.status(), refused, &door.metrics);
+    response
 }
 
 /// `POST /webhooks/meta/<app>`: answers 200 once NATS has the body.
 async fn receive(State(door): State<Arc<Door>>, app: AppPath, request: Request) -> Response {
     let (parts, mut body) = request.into_parts();
-    let outcome = door.receive(app, &parts.headers, &mut body).await.unwrap_or_else(|refused| refused);
-    door.metrics.ended(outcome);
+    let mut visit = Visit::webhook(&parts.headers);
+    let app = door.app(app);
+    let outcome = match &app {
+        Ok(app) => {
+            visit.is_for(app);
+            let received = door.receive(app, &parts.headers, &mut body, &mut visit).await;
+            received.unwrap_or_else(|refused| refused)
+        }
+        Err(unknown) => *unknown,
+    };
+    door.metrics.ended(app.as_deref().ok(), outcome);
     if !matches!(outcome, Outcome::Stored | Outcome::Timeout | Outcome::Broken) {
         door.linger.over(body, &parts.headers);
     }
-    outcome.into_response()
+    let response = outcome.into_response();
+    visit.end(response.status(), Some(outcome), &door.metrics);
+    response
 }
 
 impl Door {
@@ -102,28 +147,27 @@ impl Door {
         self.keys.of(&id).ok_or(Outcome::UnknownApp)
     }
 
-    fn verify(&self, path: AppPath, query: Parameters) -> Result<String, Outcome> {
-        let app = self.app(path)?;
+    fn verify(&self, app: &AppKeys, query: Parameters) -> Result<String, Outcome> {
         let Ok(Query(mut query)) = query else { return Err(Outcome::Forbidden) };
         let mut parameter =
             |name| query.iter().position(|(key, _)| key == name).map(|at| query.swap_remove(at).1);
         let token = parameter("hub.verify_token").unwrap_or_default();
         let right = app.is_verify_token(&token).ok_or_else(|| {
             if self.complaints.due(&format!("{} verify", app.id)) {
-                error!(app = app.id, "the app has no verify token: its address can't be verified");
+                error!(app = &*app.id, "the app has no verify token: its address can't be verified");
             }
             Outcome::NoSecret
         })?;
         let subscribes = parameter("hub.mode").is_some_and(|mode| mode == "subscribe");
         match parameter("hub.challenge") {
             Some(challenge) if right && subscribes => {
-                info!(app = app.id, "webhook address verified");
+                info!(app = &*app.id, "webhook address verified");
                 Ok(challenge)
             }
             _ => {
                 if self.complaints.due(&app.id) {
                     warn!(
-                        app = app.id,
+                        app = &*app.id,
                         right_token = right,
                         "a verification of the webhook address was refused"
                     );
@@ -133,11 +177,16 @@ impl Door {
         }
     }
 
-    async fn receive(&self, path: AppPath, headers: &HeaderMap, body: &mut Body) -> Result<Outcome, Outcome> {
-        let app = self.app(path)?;
+    async fn receive(
+        &self,
+        app: &AppKeys,
+        headers: &HeaderMap,
+        body: &mut Body,
+        visit: &mut Visit,
+    ) -> Result<Outcome, Outcome> {
         if !app.can_verify() {
             if self.complaints.due(&format!("{} receive", app.id)) {
-                error!(app = app.id, "the app has no secret: its webhooks are refused");
+                error!(app = &*app.id, "the app has no secret: its webhooks are refused");
             }
             return Err(Outcome::NoSecret);
         }
@@ -154,9 +203,12 @@ impl Door {
         if let Some(refused) = self.desk.refuses() {
             return Err(refused);
         }
-        let written = timeout_at(arrived + self.deadline, self.writer.write(&app.id, bytes));
+        let id = new_id();
+        visit.brings(&id);
+        let trace = visit.trace();
+        let written = timeout_at(arrived + self.deadline, self.writer.write(&app.id, id, trace, bytes));
         let encoded = written.await.unwrap_or(Err(Outcome::Slow))?;
-        let outcome = self.desk.store(encoded, held, arrived).await;
+        let outcome = self.desk.store(encoded, held, arrived, trace).await;
         if outcome == Outcome::Stored {
             self.metrics.stored_after(arrived.elapsed());
         }

@@ -12,6 +12,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use staffetta_bus::Bus;
+use staffetta_domain::TraceParent;
 use staffetta_proto::json::to_timestamp;
 use staffetta_proto::{Message, v1};
 use tokio::sync::Semaphore;
@@ -35,6 +36,11 @@ pub(crate) struct Writer {
     compressing: Arc<Semaphore>,
 }
 
+/// An id for a webhook.
+pub(crate) fn new_id() -> String {
+    Uuid::now_v7().to_string()
+}
+
 /// The largest envelope that the connected server takes, in bytes.
 pub(crate) fn largest(bus: &Bus) -> usize {
     bus.max_payload().saturating_sub(HEADERS)
@@ -45,18 +51,26 @@ impl Writer {
         Self { bus, compressing: Arc::new(Semaphore::new(COMPRESSING)) }
     }
 
-    /// An envelope with this body of `app`, received now. The body is compressed if it would not fit otherwise.
+    /// An envelope with this body of `app`, received now, under an id of [`new_id`]. The body is compressed if it would
+    /// not fit otherwise.
     ///
     /// Fails if it doesn't fit even then, and says so in the log, with sizes.
-    pub(crate) async fn write(&self, app: &str, body: Bytes) -> Result<Bytes, Outcome> {
+    pub(crate) async fn write(
+        &self,
+        app: &str,
+        id: String,
+        trace: Option<TraceParent>,
+        body: Bytes,
+    ) -> Result<Bytes, Outcome> {
         let mut webhook = v1::RawWebhook {
-            id: Uuid::now_v7().to_string(),
+            id,
             provider: v1::Provider::Meta.into(),
             source: app.to_owned(),
             received_at: Some(to_timestamp(Timestamp::now())),
             body,
             encoding: v1::BodyEncoding::Unspecified.into(),
             replay_of: String::new(),
+            traceparent: trace.map(|trace| trace.to_string()).unwrap_or_default(),
         };
         let size = webhook.encoded_len();
         if size <= ALWAYS_FITS || size <= largest(&self.bus) {
@@ -117,6 +131,7 @@ mod tests {
             body: Bytes::from_static(b"{}"),
             encoding: 0,
             replay_of: String::new(),
+            traceparent: String::new(),
         }
     }
 

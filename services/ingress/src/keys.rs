@@ -25,7 +25,7 @@ struct Keyring {
 
 /// One app's keys.
 pub(crate) struct AppKeys {
-    pub(crate) id: String,
+    pub(crate) id: Arc<str>,
     secrets: Vec<hmac::Key>,
     verify_token: Option<digest::Digest>,
 }
@@ -80,7 +80,7 @@ impl Keyring {
 impl AppKeys {
     fn of(app: &App) -> Self {
         Self {
-            id: app.id.to_string(),
+            id: app.id.as_str().into(),
             secrets: app.secrets.iter().map(hmac_key).collect(),
             verify_token: app.verify_token.as_ref().map(|token| digest_of(token.expose_secret())),
         }

@@ -13,6 +13,7 @@ mod envelope;
 mod keys;
 mod linger;
 mod metrics;
+mod visit;
 
 use std::net::SocketAddr;
 use std::time::Duration;

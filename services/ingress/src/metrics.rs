@@ -3,17 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram};
-use staffetta_runtime::telemetry::{meter, seconds};
+use staffetta_runtime::telemetry::{meter, seconds, served};
 use tokio::sync::Semaphore;
 
 use crate::answer::Outcome;
+use crate::keys::AppKeys;
 
 /// The instruments. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     webhooks: Counter<u64>,
+    served: Histogram<f64>,
     answered: Histogram<f64>,
     published: Histogram<f64>,
     fill: Histogram<u64>,
@@ -27,6 +30,7 @@ impl Metrics {
                 .u64_counter("staffetta.ingress.webhooks")
                 .with_description("Webhooks, by how they ended.")
                 .build(),
+            served: served(),
             answered: seconds("staffetta.ingress.ack.duration", "From a webhook's last byte to its 200."),
             published: seconds(
                 "staffetta.ingress.publish.duration",
@@ -40,9 +44,20 @@ impl Metrics {
         }
     }
 
-    /// Shows how much of `memory`, `total` bytes when nothing is in it, is taken.
+    /// Shows how much of `memory`, `total` bytes when nothing is in it, is taken, and how much there is.
     pub(crate) fn watch(memory: &Arc<Semaphore>, total: usize) {
         let memory = Arc::downgrade(memory);
+        let whole = memory.clone();
+        meter()
+            .u64_observable_gauge("staffetta.ingress.queue.limit")
+            .with_unit("By")
+            .with_description("Most bytes of bodies that are being read or wait to be stored.")
+            .with_callback(move |gauge| {
+                if whole.strong_count() > 0 {
+                    gauge.observe(total as u64, &[]);
+                }
+            })
+            .build();
         meter()
             .u64_observable_gauge("staffetta.ingress.queue.size")
             .with_unit("By")
@@ -56,8 +71,34 @@ impl Metrics {
             .build();
     }
 
-    pub(crate) fn ended(&self, outcome: Outcome) {
-        self.webhooks.add(1, &[KeyValue::new("outcome", outcome.name())]);
+    /// A webhook has ended, or a verification was refused. An app that is not registered has no name here: there would
+    /// be no end to them.
+    pub(crate) fn ended(&self, app: Option<&AppKeys>, outcome: Outcome) {
+        let app = match app {
+            Some(app) => KeyValue::new("app", app.id.clone()),
+            None => KeyValue::new("app", "unknown"),
+        };
+        self.webhooks.add(1, &[app, KeyValue::new("outcome", outcome.name())]);
+    }
+
+    /// A request was answered.
+    pub(crate) fn served(
+        &self,
+        method: &'static str,
+        route: &'static str,
+        status: StatusCode,
+        time: Duration,
+    ) {
+        let method = KeyValue::new("http.request.method", method);
+        let route = KeyValue::new("http.route", route);
+        let code = KeyValue::new("http.response.status_code", i64::from(status.as_u16()));
+        let time = time.as_secs_f64();
+        if status.is_server_error() {
+            let error = KeyValue::new("error.type", status.as_str().to_owned());
+            self.served.record(time, &[method, route, code, error]);
+        } else {
+            self.served.record(time, &[method, route, code]);
+        }
     }
 
     pub(crate) fn stored_after(&self, time: Duration) {

@@ -12,10 +12,11 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use prost::Message as _;
 use staffetta_bus::{Channel, DeadLetter, Encoding, Registry, replay_of};
-use staffetta_domain::{EventId, Leaf};
+use staffetta_domain::{EventId, Leaf, TraceParent};
 use staffetta_proto::json::from_timestamp;
 use staffetta_proto::v1::{BodyEncoding, Provider, RawWebhook, WebhookEnvelope};
 use staffetta_providers::webhook::{Found, LeafKind, Part, parse};
+use staffetta_runtime::trace::{Span, Step};
 
 use crate::routing::{hears, owners};
 
@@ -34,6 +35,8 @@ pub(crate) struct Contents {
     pub(crate) carriers: Vec<Carrier>,
     /// When each webhook that is not a replay arrived.
     pub(crate) arrivals: Vec<Timestamp>,
+    /// The work on each webhook, where somebody wants to know of it.
+    pub(crate) spans: Vec<Span>,
 }
 
 /// Where a leaf came from.
@@ -57,11 +60,14 @@ pub(crate) struct Carrier {
     replay_of: String,
     /// When ingress received it; when it was taken apart if nothing says so.
     pub(crate) received_at: Timestamp,
+    /// The work on it, in its trace.
+    pub(crate) trace: Option<TraceParent>,
 }
 
 impl Carrier {
-    fn of(subject: &str, webhook: &RawWebhook) -> Self {
+    fn of(subject: &str, webhook: &RawWebhook, trace: Option<TraceParent>) -> Self {
         Self {
+            trace,
             subject: subject.to_owned(),
             webhook: webhook.id.clone(),
             provider: webhook.provider(),
@@ -115,7 +121,16 @@ impl Contents {
     }
 
     fn add_webhook(&mut self, subject: &str, webhook: RawWebhook, registry: &Registry) {
-        let carrier = Carrier::of(subject, &webhook);
+        let mut span = process_span(&webhook);
+        let before = self.leaves.len();
+        self.take_apart(Carrier::of(subject, &webhook, span.context()), &webhook, registry);
+        if span.is_recording() {
+            span.set("staffetta.webhook.leaves", (self.leaves.len() - before) as i64);
+            self.spans.push(span);
+        }
+    }
+
+    fn take_apart(&mut self, carrier: Carrier, webhook: &RawWebhook, registry: &Registry) {
         // How long a replayed one lay on DEAD is nobody's lag.
         if !carrier.is_replay() {
             self.arrivals.push(carrier.received_at);
@@ -129,7 +144,7 @@ impl Contents {
             let detail = format!("webhook {} is of a provider that is not supported yet", webhook.id);
             return self.letters.push(packed("unsupported_provider", detail, webhook.body.clone()));
         }
-        let body = match body(&webhook) {
+        let body = match body(webhook) {
             Ok(body) => body,
             Err(problem) => {
                 let detail = format!("webhook {}: {problem}", webhook.id);
@@ -170,11 +185,27 @@ impl Contents {
             return self.letters.push(letter("foreign_app", detail, carrier, found.webhook()));
         }
         for channel in owners {
-            self.leaves.push(found.leaf(&channel.tenant.id, &channel.id));
+            let mut leaf = found.leaf(&channel.tenant.id, &channel.id);
+            leaf.event.trace = carrier.trace;
+            if let Some(settles) = &mut leaf.settles {
+                settles.accepted.trace = carrier.trace;
+            }
+            self.leaves.push(leaf);
             self.origins.push(Origin { kind: found.kind(), found: self.found.len(), came });
         }
         self.found.push(found);
     }
+}
+
+/// The work on a webhook, in the trace of the request that brought it.
+fn process_span(webhook: &RawWebhook) -> Span {
+    let mut span = Span::start(Step::Consumer, "process WEBHOOKS", webhook.traceparent.parse().ok());
+    if span.is_recording() {
+        span.processes("WEBHOOKS");
+        span.set("messaging.consumer.group.name", "recorder");
+        span.set("staffetta.webhook.id", webhook.id.clone());
+    }
+    span
 }
 
 /// The body as it came to ingress.

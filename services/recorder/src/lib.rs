@@ -11,7 +11,9 @@ mod fitness;
 mod hands;
 mod intake;
 mod metrics;
+mod news;
 mod numbers;
+mod outbox;
 mod prune;
 mod receipts;
 mod record;
@@ -35,6 +37,7 @@ use crate::hands::Hands;
 use crate::intake::Intake;
 use crate::metrics::Metrics;
 use crate::numbers::Numbers;
+use crate::outbox::Outbox;
 use crate::prune::Pruning;
 use crate::record::Recording;
 use crate::tell::Telling;
@@ -53,6 +56,7 @@ pub struct Recorder {
     announcer: Announcer,
     pruning: Pruning,
     numbers: Numbers,
+    outbox: Outbox,
     hands: Hands,
 }
 
@@ -71,6 +75,18 @@ enum Stuck {
     /// The process stops while one of the others is in the way.
     #[error("stopping")]
     Stopped,
+}
+
+impl Stuck {
+    /// One of few words for it, for traces.
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Store(failure) => failure.code(),
+            Self::Dead(failure) => failure.code(),
+            Self::Behind => "behind",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 impl Recorder {
@@ -99,6 +115,7 @@ impl Recorder {
                 registry: registry.clone(),
                 announcer: announcer.clone(),
             },
+            outbox: Outbox::new(store.clone()),
             intake: Intake {
                 bus: bus.clone(),
                 registry,
@@ -137,6 +154,7 @@ impl Recorder {
         parts.spawn(self.telling.run(recorded, stop.clone()));
         parts.spawn(self.announcer.sweep(stop.clone()));
         parts.spawn(self.pruning.run(stop.clone()));
+        parts.spawn(self.outbox.run(stop.clone()));
         parts.spawn(self.numbers.run(stop));
         let all = async {
             while let Some(ended) = parts.join_next().await {

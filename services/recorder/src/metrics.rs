@@ -13,6 +13,8 @@ pub(crate) struct Metrics {
     pub(crate) batch_size: Histogram<u64>,
     pub(crate) batch_duration: Histogram<f64>,
     pub(crate) lag: Histogram<f64>,
+    pub(crate) received: Counter<u64>,
+    pub(crate) statuses: Counter<u64>,
 }
 
 impl Metrics {
@@ -37,6 +39,14 @@ impl Metrics {
                 "From envelopes in hand to their acknowledgement",
             ),
             lag: seconds("staffetta.recorder.lag", "From a webhook's arrival to its events on EVENTS"),
+            received: meter
+                .u64_counter("staffetta.channel.received")
+                .with_description("Messages received: they count in the channel's rate")
+                .build(),
+            statuses: meter
+                .u64_counter("staffetta.channel.statuses")
+                .with_description("Statuses of messages that the channel sent")
+                .build(),
         }
     }
 

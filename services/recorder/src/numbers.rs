@@ -110,6 +110,7 @@ fn told(moved: &NumberMoved, now: Timestamp) -> impl Iterator<Item = Event> {
             time: now,
             subject: channel.to_string(),
             data: data.as_object().cloned().unwrap_or_default(),
+            trace: None,
         }
     };
     let lost = moved.from.as_ref().map(|side| event(side, "number_lost"));

@@ -7,6 +7,7 @@ use staffetta_bus::DeadLetter;
 use staffetta_domain::{EventType, Leaf};
 use staffetta_runtime::RetryPolicy;
 use staffetta_runtime::crash::crash_point;
+use staffetta_runtime::trace::Span;
 use staffetta_store::{Announcement, Store, StoreError};
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::time::{Instant, sleep};
@@ -19,6 +20,7 @@ use crate::fitness::{Ability, Fitness};
 use crate::hands::Held;
 use crate::intake::Group;
 use crate::metrics::Metrics;
+use crate::news;
 
 /// Most leaves of one transaction.
 const CHUNK: usize = 500;
@@ -39,8 +41,20 @@ pub(crate) struct Recorded {
     pub(crate) letters: Vec<DeadLetter>,
     /// When each webhook arrived.
     pub(crate) arrivals: Vec<Timestamp>,
+    /// The work on each webhook, and on each status that belongs to a command's trace.
+    pub(crate) spans: Vec<Span>,
+    pub(crate) steps: Vec<Span>,
     /// When the envelopes came.
     pub(crate) start: Instant,
+}
+
+impl Recorded {
+    /// What is being done for the webhooks did not work; they come again.
+    pub(crate) fn failed(&mut self, stuck: &Stuck) {
+        for span in &mut self.spans {
+            span.fail(stuck.code());
+        }
+    }
 }
 
 /// What became of some leaves.
@@ -77,13 +91,15 @@ impl Recording {
                 group.held.give_back().await;
                 continue;
             }
-            let Group { held, contents, start } = group;
+            let Group { held, mut contents, start } = group;
             let mut done = Recorded {
                 held: None,
                 announcements: Vec::new(),
                 unheard: false,
                 letters: Vec::new(),
                 arrivals: Vec::new(),
+                spans: std::mem::take(&mut contents.spans),
+                steps: Vec::new(),
                 start,
             };
             let outcome = self.record(&contents, &mut done, &stop).await;
@@ -98,6 +114,7 @@ impl Recording {
                 }
                 Err(stuck) => {
                     held.give_back().await;
+                    done.failed(&stuck);
                     Some(stuck)
                 }
             };
@@ -128,6 +145,7 @@ impl Recording {
             match outcome? {
                 Outcome::Recorded(announcements) => {
                     self.doubt = false;
+                    done.steps.extend(news::note(contents, range, &announcements, &self.metrics));
                     done.announcements.extend(announcements);
                 }
                 // Halved until the one that is refused stands alone.

@@ -57,11 +57,12 @@ impl Telling {
                     continue;
                 }
             };
-            let Some(group) = group else { return };
-            let outcome = self.finish(&group, &stop).await;
+            let Some(mut group) = group else { return };
+            let outcome = self.finish(&mut group, &stop).await;
             self.fitness.note(Ability::Tell, outcome.is_ok() && !self.behind);
             if let Err(stuck) = outcome {
                 warn!(error = &stuck as &dyn std::error::Error, "events could not be told");
+                group.failed(&stuck);
                 if let Some(held) = group.held {
                     held.give_back().await;
                 }
@@ -69,7 +70,7 @@ impl Telling {
         }
     }
 
-    async fn finish(&mut self, group: &Recorded, stop: &CancellationToken) -> Result<(), Stuck> {
+    async fn finish(&mut self, group: &mut Recorded, stop: &CancellationToken) -> Result<(), Stuck> {
         self.behind |= group.unheard;
         if self.behind {
             // The group's own events are in the outbox too.
@@ -77,6 +78,7 @@ impl Telling {
         } else if !group.announcements.is_empty() {
             self.announce(&group.announcements, stop).await?;
         }
+        group.steps.clear();
         let Some(held) = &group.held else { return Ok(()) };
         self.write_letters(&group.letters).await?;
         let unsettled = held.settle().await;

@@ -4,6 +4,7 @@ mod accounts;
 mod files;
 mod numbers;
 mod paging;
+mod tokens;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -63,6 +64,7 @@ async fn graph(State(world): State<Arc<World>>, request: Request) -> Response {
     let reply = match (method.as_str(), edge) {
         ("POST", Some("messages")) => return send(&call, request, arrived).await,
         ("POST", Some("media")) => files::upload(&call, request).await,
+        ("GET", None) if call.id == "debug_token" => tokens::debug(&call),
         ("GET", None) if call.is_number() => numbers::node(&call),
         ("GET", None) => files::look_up(&call),
         ("DELETE", None) => files::delete(&call),

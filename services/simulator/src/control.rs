@@ -114,6 +114,7 @@ impl World {
         let mut state = self.state();
         let channel = state.channels.get_mut(number).ok_or(ControlError::UnknownNumber)?;
         channel.config.access_token = access_token;
+        channel.token_ends = None;
         Ok(())
     }
 
@@ -212,12 +213,16 @@ async fn put_usage(State(world): State<Arc<World>>, body: Bytes) -> Answer {
 #[serde(deny_unknown_fields)]
 struct Token {
     access_token: String,
+    /// When it ends, in Unix seconds.
+    #[serde(default)]
+    expires_at: Option<u64>,
 }
 
 /// A new token: the one before is refused with 190 from now on.
 async fn post_token(State(world): State<Arc<World>>, Path(number): Path<String>, body: Bytes) -> Answer {
-    let Token { access_token } = read(&body)?;
+    let Token { access_token, expires_at } = read(&body)?;
     world.set_token(&number, access_token)?;
+    world.set_token_end(&number, expires_at)?;
     done()
 }
 

@@ -26,6 +26,7 @@ mod rules;
 mod statuses;
 mod templates;
 mod throughput;
+mod tokens;
 mod usage;
 mod users;
 mod validate;
@@ -142,6 +143,14 @@ impl Simulator {
     /// number and on an empty token.
     pub fn set_token(&self, phone_number_id: &str, access_token: &str) -> Result<(), ControlError> {
         self.world.set_token(phone_number_id, access_token.to_owned())
+    }
+
+    /// When the number's token ends, in Unix seconds; from then on it is refused with 190. `None`: never.
+    ///
+    /// # Errors
+    /// When the number is not registered.
+    pub fn set_token_end(&self, phone_number_id: &str, end: Option<u64>) -> Result<(), ControlError> {
+        self.world.set_token_end(phone_number_id, end)
     }
 
     /// Begins an upgrade of a number's throughput: sends are refused with 131057 until its outage is over, then

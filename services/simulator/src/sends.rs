@@ -206,8 +206,8 @@ impl State {
     pub(crate) fn authorise(&self, number: &str, token: Option<&str>) -> Result<(), GraphError> {
         let token = token.ok_or_else(|| GraphError::of(190))?;
         match self.channels.get(number) {
-            Some(channel) if channel.config.access_token == token => Ok(()),
-            _ if self.channels.values().any(|channel| channel.config.access_token == token) => {
+            Some(channel) if channel.takes(token) => Ok(()),
+            _ if self.channels.values().any(|channel| channel.takes(token)) => {
                 Err(GraphError::unknown_object(number))
             }
             _ => Err(GraphError::of(190)),
@@ -218,7 +218,7 @@ impl State {
     pub(crate) fn authorise_account(&self, waba_id: &str, token: Option<&str>) -> Result<(), GraphError> {
         let token = token.ok_or_else(|| GraphError::of(190))?;
         let mut known = false;
-        for channel in self.channels.values().filter(|channel| channel.config.access_token == token) {
+        for channel in self.channels.values().filter(|channel| channel.takes(token)) {
             if channel.config.waba_id == waba_id {
                 return Ok(());
             }

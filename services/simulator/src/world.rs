@@ -71,6 +71,8 @@ pub(crate) struct Channel {
     pub(crate) registration: Registration,
     /// Whether the account's webhooks are on.
     pub(crate) subscribed: bool,
+    /// When its token ends, in Unix seconds; `None` if never.
+    pub(crate) token_ends: Option<u64>,
     pub(crate) profile: Map<String, Value>,
     pub(crate) received: Received,
     pub(crate) sends: u64,
@@ -237,6 +239,7 @@ impl State {
             channel.source = source;
             channel.upgrading = None;
             channel.level = None;
+            channel.token_ends = None;
             return;
         }
         let channel = Channel {
@@ -251,6 +254,7 @@ impl State {
             windows: UserWindows::default(),
             registration: Registration::default(),
             subscribed: true,
+            token_ends: None,
             profile: profile::empty(),
             received: Received::default(),
             sends: 0,

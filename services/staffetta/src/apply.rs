@@ -11,7 +11,7 @@ use staffetta_bus::{Change, NumberClaim, RegistryError, RegistryFile, RegistrySt
 use staffetta_runtime::Config;
 
 use crate::parts::master_key;
-use crate::run::{connect, retention};
+use crate::run::{connect, set_up_streams};
 use crate::terminal::{is_broken_pipe, printable};
 
 /// What to apply, and how.
@@ -37,7 +37,7 @@ pub(crate) async fn run(arguments: Arguments, config: &Config) -> anyhow::Result
         Ok(store) => store,
         // The first step of an installation. Where the streams are, they are left as their services made them.
         Err(_) => {
-            bus.set_up_streams(&retention(config)).await?;
+            set_up_streams(config, &bus).await?;
             RegistryStore::open(&bus, master_key(config)).await?
         }
     };

@@ -3,8 +3,10 @@
 mod apply;
 mod dead;
 mod demo;
+mod doctor;
 mod export;
 mod get;
+mod healthy;
 mod hold;
 mod nats_child;
 mod nats_keys;
@@ -12,12 +14,13 @@ mod parts;
 mod rotate;
 mod run;
 mod terminal;
+mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use staffetta_runtime::{Config, telemetry};
+use staffetta_runtime::Config;
 
 use crate::parts::Part;
 
@@ -62,6 +65,10 @@ enum Command {
     Hold(hold::Arguments),
     /// Print fresh keys for tenants that connect to NATS themselves.
     NatsKeys,
+    /// Look at a running installation, and say what is wrong and what to do: 0 if nothing is, 2 if something is.
+    Doctor(doctor::Arguments),
+    /// Ask a process on this machine whether it is ready: 0 if it is. For health checks.
+    Healthy,
     /// Bring the database's schema, the streams and the buckets up to date.
     Migrate,
     /// Show a message coming in and two going out, with everything that takes part.
@@ -80,6 +87,9 @@ fn main() -> ExitCode {
     let config = match Config::load(cli.config.as_deref()) {
         Ok(config) => config,
         Err(error) => {
+            if let Command::Doctor(arguments) = &cli.command {
+                return doctor::without_configuration(arguments, &error);
+            }
             eprintln!("{error}");
             return ExitCode::from(WRONG_CONFIG);
         }
@@ -91,7 +101,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let outcome = runtime.block_on(execute(cli.command, config));
+    let outcome = runtime.block_on(execute(cli.command, config, cli.config.as_deref()));
     // Whatever still runs here is a blocking call that nobody waits for.
     runtime.shutdown_background();
     match outcome {
@@ -103,7 +113,7 @@ fn main() -> ExitCode {
     }
 }
 
-async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
+async fn execute(command: Command, config: Config, file: Option<&Path>) -> anyhow::Result<ExitCode> {
     match command {
         Command::NatsKeys => return nats_keys::run(),
         Command::Demo { once } => return demo::run(once).await,
@@ -113,25 +123,16 @@ async fn execute(command: Command, config: Config) -> anyhow::Result<ExitCode> {
         Command::Get(arguments) => return get::run(arguments, &config).await,
         Command::Export => return export::run(&config).await,
         Command::RotateMasterKey => return rotate::run(&config).await,
-        _ => telemetry::start_logs(),
-    }
-    match command {
-        Command::Up => run::up(config).await?,
-        Command::Ingress => run::parts(&config, &[Part::Ingress]).await?,
-        Command::Recorder => run::parts(&config, &[Part::Recorder]).await?,
-        Command::Dispatcher => run::parts(&config, &[Part::Dispatcher]).await?,
-        Command::Delivery => run::parts(&config, &[Part::Delivery]).await?,
-        Command::Api => run::parts(&config, &[Part::Api]).await?,
-        Command::Simulator => run::parts(&config, &[Part::Simulator]).await?,
+        Command::Doctor(arguments) => return doctor::run(arguments, &config, file).await,
+        Command::Healthy => return healthy::run(&config).await,
         Command::Migrate => run::migrate(&config).await?,
-        Command::Apply(_)
-        | Command::Get(_)
-        | Command::Export
-        | Command::RotateMasterKey
-        | Command::Dead(_)
-        | Command::Hold(_)
-        | Command::NatsKeys
-        | Command::Demo { .. } => {}
+        Command::Up => run::up(config).await?,
+        Command::Ingress => run::alone(&config, Part::Ingress).await?,
+        Command::Recorder => run::alone(&config, Part::Recorder).await?,
+        Command::Dispatcher => run::alone(&config, Part::Dispatcher).await?,
+        Command::Delivery => run::alone(&config, Part::Delivery).await?,
+        Command::Api => run::alone(&config, Part::Api).await?,
+        Command::Simulator => run::alone(&config, Part::Simulator).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,8 @@ use staffetta_runtime::{Config, Health, Task};
 use staffetta_store::{Store, StoreError, StoreOptions};
 use tokio_util::sync::CancellationToken;
 
+use crate::watch;
+
 /// What a process can run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -28,6 +30,30 @@ pub(crate) enum Part {
 }
 
 impl Part {
+    /// How it is called in metrics and configuration.
+    pub(crate) fn component(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Recorder => "recorder",
+            Self::Dispatcher => "dispatcher",
+            Self::Delivery => "delivery",
+            Self::Api => "api",
+            Self::Simulator => "simulator",
+        }
+    }
+
+    /// What a process of it alone is called in traces and logs.
+    pub(crate) fn service_name(self) -> &'static str {
+        match self {
+            Self::Ingress => "staffetta-ingress",
+            Self::Recorder => "staffetta-recorder",
+            Self::Dispatcher => "staffetta-dispatcher",
+            Self::Delivery => "staffetta-delivery",
+            Self::Api => "staffetta-api",
+            Self::Simulator => "staffetta-simulator",
+        }
+    }
+
     fn needs_database(self) -> bool {
         matches!(self, Self::Recorder | Self::Dispatcher | Self::Delivery | Self::Api)
     }
@@ -50,8 +76,13 @@ pub(crate) async fn start(
         true => Some(open_store(config).await?),
         false => None,
     };
+    watch::components(parts);
     let registry = match bus {
-        Some(bus) => Some(follow_registry(config, bus, &mut tasks, stop, health).await?),
+        Some(bus) => {
+            let registry = follow_registry(config, bus, &mut tasks, stop, health).await?;
+            tasks.extend(watch::surroundings(config, parts, bus, &registry, stop));
+            Some(registry)
+        }
         None => None,
     };
     for part in parts {

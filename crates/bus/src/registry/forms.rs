@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::RegistryError;
 use super::entry::Entry;
+use super::newer::{self, Fields};
 use crate::secret::{MasterKey, Secret, SecretError};
 
 /// Whether a service uses a secret itself, or only compares what somebody shows.
@@ -21,13 +22,23 @@ const CLAIMED: &str = "claimed";
 impl Entry {
     /// Reads an entry of the bucket; `None` for one that this version does not understand.
     pub(super) fn read(key: &str, value: &[u8]) -> Option<Self> {
-        match key.split_once('.')?.0 {
-            "app" => serde_json::from_slice(value).ok().map(Self::App),
-            "tenant" => serde_json::from_slice(value).ok().map(Self::Tenant),
-            "channel" => serde_json::from_slice(value).ok().map(Self::Channel),
-            "endpoint" => serde_json::from_slice(value).ok().map(Self::Endpoint),
-            _ => None,
+        fn read<T: DeserializeOwned>(mut fields: Fields) -> Option<(T, Fields)> {
+            let unknown = newer::take_unknown::<T>(&mut fields);
+            Some((serde_json::from_value(Value::Object(fields)).ok()?, unknown))
         }
+        let fields: Fields = serde_json::from_slice(value).ok()?;
+        if !newer::is_for_us(&fields) {
+            return None;
+        }
+        let (mut entry, unknown) = match key.split_once('.')?.0 {
+            "app" => read(fields).map(|(entry, unknown)| (Self::App(entry), unknown)),
+            "tenant" => read(fields).map(|(entry, unknown)| (Self::Tenant(entry), unknown)),
+            "channel" => read(fields).map(|(entry, unknown)| (Self::Channel(entry), unknown)),
+            "endpoint" => read(fields).map(|(entry, unknown)| (Self::Endpoint(entry), unknown)),
+            _ => None,
+        }?;
+        *entry.unknown_mut() = unknown;
+        Some(entry)
     }
 
     /// Reads an entry of one of the kinds `app`, `tenant`, `channel` and `endpoint` that somebody sent as JSON.
@@ -64,8 +75,17 @@ impl Entry {
         }
     }
 
-    /// The entry as the bucket holds it.
+    /// The entry as the bucket holds it, with what a newer version wrote into it.
     pub(super) fn to_json(&self) -> Value {
+        let mut json = self.known();
+        if let Some(fields) = json.as_object_mut() {
+            fields.extend(self.unknown().clone());
+        }
+        json
+    }
+
+    /// What this version knows of it.
+    fn known(&self) -> Value {
         fn json(entry: &impl Serialize) -> Value {
             serde_json::to_value(entry).expect("entries have text keys only")
         }
@@ -80,7 +100,9 @@ impl Entry {
     /// The entry as people may read it and [`Entry::from_json`] takes it back: of each stored secret it shows where it
     /// comes from, or how its sealed form or its digest begins.
     pub fn shown(&self) -> Value {
-        self.clone().with_secrets(|_, _, secret| secret.shown()).public()
+        let mut shown = self.clone().with_secrets(|_, _, secret| secret.shown());
+        shown.unknown_mut().clear();
+        shown.public()
     }
 
     /// The entry as it is stored, without what the registry notes for itself. Literal secrets are sealed in it, not
@@ -141,12 +163,35 @@ impl Entry {
         changed.unwrap_or_else(|_| unreachable!("{key}: the change never fails"))
     }
 
-    /// The entry as it may be stored: no literal secret is left in it. What a marker stands for comes from `old`.
+    /// What a newer version wrote into it.
+    pub(super) fn unknown(&self) -> &Fields {
+        match self {
+            Self::App(entry) => &entry.unknown,
+            Self::Tenant(entry) => &entry.unknown,
+            Self::Channel(entry) => &entry.unknown,
+            Self::Endpoint(entry) => &entry.unknown,
+        }
+    }
+
+    fn unknown_mut(&mut self) -> &mut Fields {
+        match self {
+            Self::App(entry) => &mut entry.unknown,
+            Self::Tenant(entry) => &mut entry.unknown,
+            Self::Channel(entry) => &mut entry.unknown,
+            Self::Endpoint(entry) => &mut entry.unknown,
+        }
+    }
+
+    /// The entry as it may be stored: no literal secret is left in it. What a marker stands for comes from `old`, and
+    /// so does what a newer version wrote there.
     pub(super) fn for_storage(
-        self,
+        mut self,
         old: Option<&Self>,
         master: Option<&MasterKey>,
     ) -> Result<Self, SecretError> {
+        if let Some(old) = old {
+            self.unknown_mut().clone_from(old.unknown());
+        }
         let old = old.map(Self::secrets).unwrap_or_default();
         self.map_secrets(|place, role, secret| match (role, secret) {
             (_, Secret::Marker(marker)) => old

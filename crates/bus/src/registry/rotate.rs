@@ -7,6 +7,7 @@ use tokio::time::sleep;
 
 use super::RegistryError;
 use super::bucket::{self, Held, Slots};
+use super::newer;
 use super::plan::{Step, keep_claim};
 use super::store::RegistryStore;
 use crate::secret::{MasterKey, Secret, SecretError};
@@ -19,7 +20,8 @@ pub struct Rotation {
     pub sealed_anew: Vec<String>,
     /// How many secrets the current key had sealed already.
     pub current: usize,
-    /// What neither key opens, and entries that this version can't read, as texts without secrets. It is left as it is.
+    /// What neither key opens, and fields and entries that this version does not know, as texts without secrets. It is
+    /// left as it is.
     pub unopened: Vec<String>,
 }
 
@@ -103,6 +105,11 @@ fn look(stored: &Slots, master: Option<&MasterKey>) -> Found {
     let unreadable = stored.iter().filter(|(_, slot)| matches!(slot.held, Held::Unreadable));
     found.unopened.extend(unreadable.map(|(key, _)| format!("{key}: this version can't read the entry")));
     for (revision, entry) in bucket::entries(stored) {
+        let sealed = entry.unknown().iter().filter(|(_, value)| newer::holds_sealed(value));
+        found.unopened.extend(
+            sealed
+                .map(|(field, _)| format!("{}/{field}: this version does not know the secret", entry.key())),
+        );
         let before = found.places.len();
         let fresh = entry.clone().with_secrets(|place, _, secret| match secret.sealed_anew(place, master) {
             Ok(Some(fresh)) => {
@@ -134,6 +141,7 @@ fn text(problem: &SecretError) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::bucket::Slot;
+    use super::super::entry::Entry;
     use super::*;
 
     #[test]
@@ -144,5 +152,10 @@ mod tests {
             ("endpoint.gone".to_owned(), slot(Held::Deleted)),
         ]);
         assert_eq!(look(&stored, None).unopened, ["endpoint.later: this version can't read the entry"]);
+
+        let later = r#"{ "id": "a", "colour": "red", "signs": [{ "name": "x", "key": { "sealed": "y" } }] }"#;
+        let entry = Entry::read("app.a", later.as_bytes()).unwrap();
+        let stored = Slots::from([("app.a".to_owned(), slot(Held::Entry(Box::new(entry))))]);
+        assert_eq!(look(&stored, None).unopened, ["app.a/signs: this version does not know the secret"]);
     }
 }

@@ -293,6 +293,11 @@ impl Registry {
         self.unreadable_endpoints.iter()
     }
 
+    /// The tenants' API keys.
+    pub fn keys(&self) -> impl Iterator<Item = &Arc<Key>> {
+        self.keys.values()
+    }
+
     /// The API key that somebody shows, if it is known. Whether its time is over is for the caller to see.
     pub fn key(&self, shown: &str) -> Option<&Arc<Key>> {
         self.keys.get(&key_digest(shown))

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use secrecy::SecretString;
 use serde::Deserialize;
+use tokio::time::Instant;
 
 use super::{CloudApi, bearer, read};
 
@@ -31,7 +33,10 @@ impl CloudApi {
             .get(format!("{}/{phone_number_id}?fields=throughput", self.base))
             .header(reqwest::header::AUTHORIZATION, bearer(token)?);
         let asking = async {
-            let response = request.send().await.ok()?.error_for_status().ok()?;
+            let begun = Instant::now();
+            let sent = request.send().await;
+            self.requests.ended(&Method::GET, begun, &sent);
+            let response = sent.ok()?.error_for_status().ok()?;
             let number: Number = serde_json::from_slice(&read(response).await?).ok()?;
             let level = number.throughput.level;
             LEVELS.iter().find(|(name, _)| *name == level).map(|(_, rate)| *rate)

@@ -135,6 +135,7 @@ fn settles(found: &Found, callback: Callback, tenant: &TenantId, channel: &Chann
         time: found.time(),
         subject: command.to_string(),
         data,
+        trace: None,
     };
     Some(Settles { command, accepted })
 }

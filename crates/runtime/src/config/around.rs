@@ -27,6 +27,13 @@ pub struct NatsConfig {
     pub user: Option<String>,
     /// That user's password.
     pub password: Option<SecretString>,
+    /// The authorities (PEM) that may vouch for the servers, in place of the system's own. With it every connection is
+    /// encrypted.
+    pub ca_file: Option<PathBuf>,
+    /// The certificate (PEM) that services show, where the server asks for one.
+    pub certificate_file: Option<PathBuf>,
+    /// The private key (PEM) of that certificate.
+    pub key_file: Option<PathBuf>,
     /// Tenants that connect to NATS themselves.
     pub callout: CalloutConfig,
 }
@@ -61,6 +68,9 @@ impl Default for NatsConfig {
             lane_max_commands: 1_000_000,
             user: None,
             password: None,
+            ca_file: None,
+            certificate_file: None,
+            key_file: None,
             callout: CalloutConfig::default(),
         }
     }
@@ -95,6 +105,35 @@ pub struct AdminConfig {
 impl Default for AdminConfig {
     fn default() -> Self {
         Self { listen: Listen::everywhere(9090) }
+    }
+}
+
+/// Logs, and what is sent to an OpenTelemetry collector.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TelemetryConfig {
+    /// The collector that takes OTLP over HTTP, as `http://collector:4318`; `OTEL_EXPORTER_OTLP_ENDPOINT` if it is not
+    /// set. Without either nothing is sent.
+    pub otlp_endpoint: Option<String>,
+    /// The share of new traces that is recorded, 0 to 1. A trace that somebody else began is recorded if they do.
+    pub trace_ratio: f64,
+    /// How logs are written; text on a terminal and JSON elsewhere if it is not set.
+    pub logs: Option<LogFormat>,
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// One JSON object a line.
+    Json,
+    /// For people.
+    Text,
+}
+
+impl Default for TelemetryConfig {
+    fn default() -> Self {
+        Self { otlp_endpoint: None, trace_ratio: 1.0, logs: None }
     }
 }
 

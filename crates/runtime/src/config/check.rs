@@ -43,13 +43,23 @@ impl Config {
                 return wrong(key, "must begin with http:// or https://");
             }
         }
-        if let Some(url) = &self.api.public_url
-            && !(url.starts_with("http://") || url.starts_with("https://"))
-        {
-            return wrong("api.public_url", "must begin with http:// or https://");
+        for (key, url) in [
+            ("api.public_url", &self.api.public_url),
+            ("ingress.public_url", &self.ingress.public_url),
+            ("telemetry.otlp_endpoint", &self.telemetry.otlp_endpoint),
+        ] {
+            if url.as_ref().is_some_and(|url| !(url.starts_with("http://") || url.starts_with("https://"))) {
+                return wrong(key, "must begin with http:// or https://");
+            }
+        }
+        if !(0.0..=1.0).contains(&self.telemetry.trace_ratio) {
+            return wrong("telemetry.trace_ratio", "must be 0 to 1");
         }
         if self.nats.user.is_some() != self.nats.password.is_some() {
             return wrong("nats.user", "and nats.password must both be there, or neither");
+        }
+        if self.nats.certificate_file.is_some() != self.nats.key_file.is_some() {
+            return wrong("nats.certificate_file", "and nats.key_file must both be there, or neither");
         }
         for (key, number) in [
             ("ingress.max_connections", self.ingress.max_connections),

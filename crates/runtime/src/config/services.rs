@@ -21,6 +21,9 @@ pub struct IngressConfig {
     pub deadline_ms: u64,
     /// Publishes in flight at a time.
     pub publishes: usize,
+    /// Where providers reach the webhooks, as `https://hooks.example.com`: `staffetta doctor` tries it, and the metrics
+    /// show when its certificate ends.
+    pub public_url: Option<String>,
 }
 
 impl Default for IngressConfig {
@@ -31,6 +34,7 @@ impl Default for IngressConfig {
             max_buffered_bytes: 64 << 20,
             deadline_ms: 8_000,
             publishes: 4,
+            public_url: None,
         }
     }
 }

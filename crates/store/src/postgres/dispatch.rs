@@ -134,6 +134,7 @@ struct Answer {
     user_key: Option<String>,
     kind: Option<String>,
     callback_data: Option<String>,
+    traceparent: Option<String>,
     #[sqlx(flatten)]
     standing: StandingRow,
 }
@@ -150,15 +151,17 @@ async fn claim_rows(
         "WITH claims AS MATERIALIZED (
              SELECT *
              FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[],
-                         $7::text[], $8::text[], $9::bigint[], $10::timestamptz[], $11::bigint[], $12::text[], $14::text[])
+                         $7::text[], $8::text[], $9::bigint[], $10::timestamptz[], $11::bigint[], $12::text[], $14::text[],
+                         $15::text[])
                  WITH ORDINALITY
                  AS k (tenant, id, channel, lane, user_key, kind, content, callback_data, epoch, at, sequence, alias,
-                       number, n)
+                       number, traceparent, n)
          ), claimed AS (
              INSERT INTO commands AS c (tenant, id, channel, lane, user_key, kind, content, callback_data, state,
-                                        attempt, epoch, granted_to, sequence, claimed_at, created_at, updated_at)
+                                        attempt, epoch, granted_to, sequence, claimed_at, created_at, updated_at,
+                                        traceparent)
              SELECT k.tenant, k.id, k.channel, k.lane, k.user_key, k.kind, k.content, k.callback_data, 'sending',
-                    1, k.epoch, k.epoch, k.sequence, k.at, k.at, k.at
+                    1, k.epoch, k.epoch, k.sequence, k.at, k.at, k.at, k.traceparent
              FROM claims k
              ORDER BY k.n
              ON CONFLICT (tenant, id) DO UPDATE SET
@@ -187,18 +190,19 @@ async fn claim_rows(
                  user_key = COALESCE(c.user_key, excluded.user_key),
                  kind = COALESCE(c.kind, excluded.kind),
                  content = COALESCE(c.content, excluded.content),
-                 callback_data = COALESCE(c.callback_data, excluded.callback_data)
+                 callback_data = COALESCE(c.callback_data, excluded.callback_data),
+                 traceparent = COALESCE(c.traceparent, excluded.traceparent)
              WHERE $13 OR NOT (c.state IN ('sending', 'in_doubt') AND c.epoch < excluded.epoch)
              RETURNING c.tenant, c.id, c.state, c.attempt, COALESCE(c.claimed_at, c.created_at) AS since,
-                       c.moved, c.perhaps_sent, c.user_key, c.kind, c.callback_data
+                       c.moved, c.perhaps_sent, c.user_key, c.kind, c.callback_data, c.traceparent
          )
-         SELECT tenant, id, state, attempt, since, moved, perhaps_sent, user_key, kind, callback_data,
+         SELECT tenant, id, state, attempt, since, moved, perhaps_sent, user_key, kind, callback_data, traceparent,
                 NULL::timestamptz AS wrote_at, NULL::bigint AS held_code, NULL::timestamptz AS held_at,
                 NULL::text AS held_template, NULL::bigint AS muted_code, NULL::timestamptz AS muted_at,
                 NULL::text AS muted_template, false AS switched_off
          FROM claimed
          UNION ALL
-         SELECT k.tenant, k.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, c.wrote_at, c.held_code,
+         SELECT k.tenant, k.id, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, c.wrote_at, c.held_code,
                 c.held_at, c.held_template, c.muted_code, c.muted_at, c.muted_template,
                 COALESCE(o.switched_off, p.switched_off, false)
          FROM claims k
@@ -229,11 +233,12 @@ async fn claim_rows(
     .bind(column(rows, |row| row.alias.as_deref()))
     .bind(matches!(doubts, Doubts::Make))
     .bind(column(rows, |row| row.number()))
+    .bind(column(rows, |row| row.trace.as_deref()))
     .fetch_all(connection)
     .await?;
     let (mut claimed, mut standings) = (Vec::with_capacity(rows.len()), Standings::new());
     for answer in answers {
-        let Answer { tenant, id, user_key, kind, callback_data, standing, .. } = answer;
+        let Answer { tenant, id, user_key, kind, callback_data, traceparent, standing, .. } = answer;
         match (answer.state, answer.attempt, answer.since, answer.moved.zip(answer.perhaps_sent)) {
             (Some(state), Some(attempt), Some(since), Some((moved, perhaps_sent))) => {
                 claimed.push(ClaimedRow {
@@ -247,6 +252,7 @@ async fn claim_rows(
                     user_key,
                     kind,
                     callback_data,
+                    traceparent,
                 })
             }
             _ => {
@@ -292,7 +298,7 @@ async fn settle_rows(connection: &mut PgConnection, rows: &[OutcomeRow<'_>]) -> 
              AND (c.epoch <= excluded.epoch OR excluded.state = 'accepted'
                   OR (excluded.state = 'queued' AND c.state = 'in_doubt' AND c.granted_to = excluded.epoch))
              AND (excluded.state <> 'queued' OR c.claimed_at IS NULL OR c.claimed_at <= excluded.updated_at)
-         RETURNING c.tenant, c.id, c.user_key, c.kind, c.callback_data, true AS moved",
+         RETURNING c.tenant, c.id, c.user_key, c.kind, c.callback_data, c.traceparent, true AS moved",
     )
     .bind(column(rows, |row| row.outcome.tenant.as_str()))
     .bind(column(rows, |row| row.outcome.id.as_str()))

@@ -23,8 +23,8 @@ impl Postgres {
         endpoint: Option<&EndpointId>,
     ) -> Result<Vec<EndpointState>, StoreError> {
         let rows: Vec<EndpointRow> = sqlx::query_as(
-            "SELECT e.tenant, e.endpoint, e.cursor, e.epoch, e.disabled_at, e.disabled_reason, e.disabled_revision,
-                    e.failing_since, e.last_success, e.last_error,
+            "SELECT e.tenant, e.endpoint, e.cursor, e.log_made_at, e.epoch, e.disabled_at, e.disabled_reason,
+                    e.disabled_revision, e.failing_since, e.last_success, e.last_error,
                     (SELECT count(*) FROM parked p WHERE p.tenant = e.tenant AND p.endpoint = e.endpoint) AS parked
              FROM endpoints e
              WHERE e.tenant = $1 AND ($2::text IS NULL OR e.endpoint = $2)
@@ -41,16 +41,17 @@ impl Postgres {
         let rows = last_of_each(places, |place| &place.key);
         let keys: Vec<(String, String)> = sqlx::query_as(
             "INSERT INTO endpoints AS e (tenant, endpoint, epoch, cursor, failing_since, last_success, last_error,
-                                         updated_at)
-             SELECT k.tenant, k.endpoint, k.epoch, k.cursor, k.failing_since, k.last_success, k.last_error, $8
+                                         updated_at, log_made_at)
+             SELECT k.tenant, k.endpoint, k.epoch, k.cursor, k.failing_since, k.last_success, k.last_error, $8,
+                    k.log_made_at
              FROM unnest($1::text[], $2::text[], $3::bigint[], $4::bigint[], $5::timestamptz[], $6::timestamptz[],
-                         $7::text[]) WITH ORDINALITY
-                 AS k (tenant, endpoint, epoch, cursor, failing_since, last_success, last_error, n)
+                         $7::text[], $9::bigint[]) WITH ORDINALITY
+                 AS k (tenant, endpoint, epoch, cursor, failing_since, last_success, last_error, log_made_at, n)
              ORDER BY k.n
              ON CONFLICT (tenant, endpoint) DO UPDATE SET
                  epoch = excluded.epoch, cursor = excluded.cursor, failing_since = excluded.failing_since,
                  last_success = excluded.last_success, last_error = excluded.last_error,
-                 updated_at = excluded.updated_at
+                 updated_at = excluded.updated_at, log_made_at = excluded.log_made_at
              WHERE e.epoch <= excluded.epoch
              RETURNING e.tenant, e.endpoint",
         )
@@ -62,6 +63,7 @@ impl Postgres {
         .bind(column(&rows, |place| place.last_success.map(Moment::from)))
         .bind(column(&rows, |place| place.last_error.as_deref().map(storable)))
         .bind(Moment::now())
+        .bind(column(&rows, |place| place.log))
         .fetch_all(&self.pool)
         .await?;
         Ok(written(places, &keys))
@@ -73,12 +75,12 @@ impl Postgres {
         let written: i64 = sqlx::query_scalar(
             "WITH place AS (
                  INSERT INTO endpoints AS e (tenant, endpoint, epoch, cursor, failing_since, last_success, last_error,
-                                             updated_at)
-                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+                                             updated_at, log_made_at)
+                 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $15)
                  ON CONFLICT (tenant, endpoint) DO UPDATE SET
                      epoch = excluded.epoch, cursor = excluded.cursor, failing_since = excluded.failing_since,
                      last_success = excluded.last_success, last_error = excluded.last_error,
-                     updated_at = excluded.updated_at
+                     updated_at = excluded.updated_at, log_made_at = excluded.log_made_at
                  WHERE e.epoch <= excluded.epoch
                  RETURNING 1
              ), left_behind AS (
@@ -108,6 +110,7 @@ impl Postgres {
         .bind(column(&rows, |event| Moment::from(event.since)))
         .bind(column(&rows, |event| Moment::from(event.due)))
         .bind(column(&rows, |event| storable(&event.error)))
+        .bind(place.log)
         .fetch_one(&self.pool)
         .await?;
         Ok(written > 0)

@@ -52,7 +52,7 @@ async fn accept(connection: &mut PgConnection, batch: &Recording<'_>) -> Result<
              WHERE c.tenant = open.tenant AND c.id = open.id
              RETURNING c.tenant, c.id
          )
-         SELECT c.tenant, c.id, c.user_key, c.kind, c.callback_data,
+         SELECT c.tenant, c.id, c.user_key, c.kind, c.callback_data, c.traceparent,
                 (c.tenant, c.id) IN (SELECT tenant, id FROM accepted) AS moved,
                 CASE WHEN k.refused AND c.kind = 'template' THEN c.content END AS template
          FROM unnest($5::text[], $6::text[], $7::bool[]) AS k (tenant, id, refused)

@@ -156,7 +156,7 @@ async fn cancel(
     let moved: Vec<CommandFactsRow> = sqlx::query_as(
         "UPDATE commands c SET state = 'cancelled', reason = NULL, updated_at = $3
          WHERE tenant = $1 AND id = $2
-         RETURNING tenant, id, user_key, kind, callback_data, true AS moved",
+         RETURNING tenant, id, user_key, kind, callback_data, traceparent, true AS moved",
     )
     .bind(tenant.as_str())
     .bind(id.as_str())

@@ -387,13 +387,13 @@ async fn write(connection: &mut PgConnection, writes: &Writes<'_>, now: Moment) 
     let statement = sqlx::query_as::<_, (i64,)>(
         "WITH told AS (
              INSERT INTO events (seq, id, tenant, channel, type, subject, time, data, command_id, callback_data,
-                                 conversation, sequence, recorded_at)
+                                 conversation, sequence, recorded_at, traceparent)
              SELECT seq, id::uuid, tenant, channel, type, subject, time, data, command_id, callback_data, conversation,
-                    sequence, $13
+                    sequence, $13, traceparent
              FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::timestamptz[],
-                         $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[]) WITH ORDINALITY
+                         $8::text[], $9::text[], $10::text[], $11::bigint[], $12::bigint[], $42::text[]) WITH ORDINALITY
                  AS e (seq, id, tenant, channel, type, subject, time, data, command_id, callback_data, conversation,
-                       sequence, n)
+                       sequence, traceparent, n)
              ORDER BY n
              ON CONFLICT (id) DO NOTHING
              RETURNING 1
@@ -482,6 +482,7 @@ async fn write(connection: &mut PgConnection, writes: &Writes<'_>, now: Moment) 
         .bind(column(&conversations, |(_, row)| {
             row.named.as_ref().and_then(|named| named.username.as_deref())
         }))
+        .bind(column(&events, |row| row.trace.map(|trace| trace.to_string())))
         .fetch_one(connection)
         .await?;
     // Another one told one of them between the look and now: with its number missing there would be a gap.

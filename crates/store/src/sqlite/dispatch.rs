@@ -84,8 +84,8 @@ impl Sqlite {
 async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<ClaimedRow, StoreError> {
     let claimed = sqlx::query_as(
         "INSERT INTO commands (tenant, id, channel, lane, user_key, kind, content, callback_data, state, attempt,
-                               epoch, granted_to, sequence, claimed_at, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'sending', 1, ?9, ?9, ?11, ?10, ?10, ?10)
+                               epoch, granted_to, sequence, claimed_at, created_at, updated_at, traceparent)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 'sending', 1, ?9, ?9, ?11, ?10, ?10, ?10, ?12)
          ON CONFLICT (tenant, id) DO UPDATE SET
              moved = commands.state = 'queued'
                  OR (commands.state IN ('sending', 'in_doubt')
@@ -114,9 +114,10 @@ async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<
              user_key = COALESCE(commands.user_key, excluded.user_key),
              kind = COALESCE(commands.kind, excluded.kind),
              content = COALESCE(commands.content, excluded.content),
-             callback_data = COALESCE(commands.callback_data, excluded.callback_data)
+             callback_data = COALESCE(commands.callback_data, excluded.callback_data),
+             traceparent = COALESCE(commands.traceparent, excluded.traceparent)
          RETURNING tenant, id, state, attempt, COALESCE(claimed_at, created_at) AS since, moved,
-                   perhaps_sent, user_key, kind, callback_data",
+                   perhaps_sent, user_key, kind, callback_data, traceparent",
     )
     .bind(row.claim.tenant.as_str())
     .bind(row.claim.id.as_str())
@@ -129,6 +130,7 @@ async fn claim(connection: &mut SqliteConnection, row: &ClaimRow<'_>) -> Result<
     .bind(row.claim.epoch)
     .bind(Moment::from(row.claim.at))
     .bind(row.claim.sequence)
+    .bind(row.trace.as_deref())
     .fetch_one(connection)
     .await?;
     Ok(claimed)
@@ -184,7 +186,7 @@ async fn settle(
                       AND commands.granted_to = excluded.epoch))
              AND (excluded.state <> 'queued' OR commands.claimed_at IS NULL
                   OR commands.claimed_at <= excluded.updated_at)
-         RETURNING tenant, id, user_key, kind, callback_data, 1 AS moved",
+         RETURNING tenant, id, user_key, kind, callback_data, traceparent, 1 AS moved",
     )
     .bind(row.outcome.tenant.as_str())
     .bind(row.outcome.id.as_str())

@@ -22,8 +22,8 @@ impl Sqlite {
         endpoint: Option<&EndpointId>,
     ) -> Result<Vec<EndpointState>, StoreError> {
         let rows: Vec<EndpointRow> = sqlx::query_as(
-            "SELECT e.tenant, e.endpoint, e.cursor, e.epoch, e.disabled_at, e.disabled_reason, e.disabled_revision,
-                    e.failing_since, e.last_success, e.last_error,
+            "SELECT e.tenant, e.endpoint, e.cursor, e.log_made_at, e.epoch, e.disabled_at, e.disabled_reason,
+                    e.disabled_revision, e.failing_since, e.last_success, e.last_error,
                     (SELECT count(*) FROM parked p WHERE p.tenant = e.tenant AND p.endpoint = e.endpoint) AS parked
              FROM endpoints e
              WHERE e.tenant = ?1 AND (?2 IS NULL OR e.endpoint = ?2)
@@ -183,11 +183,13 @@ impl Sqlite {
 /// Writes the place, unless a higher epoch has. Says whether it did.
 async fn keep_place(connection: &mut SqliteConnection, place: &EndpointPlace) -> Result<bool, StoreError> {
     let done = sqlx::query(
-        "INSERT INTO endpoints (tenant, endpoint, epoch, cursor, failing_since, last_success, last_error, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+        "INSERT INTO endpoints (tenant, endpoint, epoch, cursor, failing_since, last_success, last_error, updated_at,
+                                log_made_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
          ON CONFLICT (tenant, endpoint) DO UPDATE SET
              epoch = excluded.epoch, cursor = excluded.cursor, failing_since = excluded.failing_since,
-             last_success = excluded.last_success, last_error = excluded.last_error, updated_at = excluded.updated_at
+             last_success = excluded.last_success, last_error = excluded.last_error, updated_at = excluded.updated_at,
+             log_made_at = excluded.log_made_at
          WHERE endpoints.epoch <= excluded.epoch",
     )
     .bind(place.key.tenant.as_str())
@@ -198,6 +200,7 @@ async fn keep_place(connection: &mut SqliteConnection, place: &EndpointPlace) ->
     .bind(place.last_success.map(Moment::from))
     .bind(place.last_error.as_deref().map(storable))
     .bind(Moment::now())
+    .bind(place.log)
     .execute(connection)
     .await?;
     Ok(done.rows_affected() > 0)

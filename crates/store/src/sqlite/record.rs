@@ -30,7 +30,8 @@ async fn accept(
     let mut rows: Vec<CommandFactsRow> = Vec::new();
     for ((tenant, id), refused) in batch.commands() {
         let row = sqlx::query_as(
-            "SELECT tenant, id, user_key, kind, callback_data, state IN ('queued', 'sending', 'in_doubt') AS moved,
+            "SELECT tenant, id, user_key, kind, callback_data, traceparent,
+                    state IN ('queued', 'sending', 'in_doubt') AS moved,
                     CASE WHEN ?3 AND kind = 'template' THEN content END AS template
              FROM commands WHERE tenant = ?1 AND id = ?2",
         )

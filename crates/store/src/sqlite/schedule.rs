@@ -119,7 +119,7 @@ impl Sqlite {
         let moved: Vec<CommandFactsRow> = sqlx::query_as(
             "UPDATE commands SET state = 'cancelled', reason = NULL, updated_at = ?3
              WHERE tenant = ?1 AND id = ?2
-             RETURNING tenant, id, user_key, kind, callback_data, 1 AS moved",
+             RETURNING tenant, id, user_key, kind, callback_data, traceparent, 1 AS moved",
         )
         .bind(tenant.as_str())
         .bind(id.as_str())

@@ -277,8 +277,8 @@ async fn insert_event(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO events (seq, id, tenant, channel, type, subject, time, data, command_id, callback_data,
-                             conversation, sequence, recorded_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                             conversation, sequence, recorded_at, traceparent)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     )
     .bind(row.seq)
     .bind(row.event.id.as_str())
@@ -293,6 +293,7 @@ async fn insert_event(
     .bind(row.turn.map(|turn| turn.conversation))
     .bind(row.turn.map(|turn| turn.sequence))
     .bind(now)
+    .bind(row.trace.map(|trace| trace.to_string()))
     .execute(connection)
     .await?;
     Ok(())

@@ -151,3 +151,44 @@ async fn a_sqlite_that_another_process_is_writing_is_unavailable_and_then_there_
     let told = until("the database", Duration::from_secs(20), again).await.unwrap();
     assert_eq!(told.len(), 1);
 }
+
+/// A dump, or an analyst's open transaction, reads a table for long: nobody waits behind the step that wants it, and the
+/// step is done once it is free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_step_of_the_schema_waits_for_a_table_without_holding_others_up() {
+    let url = postgres_url().await;
+    let store = Store::connect(&url, &StoreOptions::default()).await.unwrap();
+    store.migrate().await.unwrap();
+    // As it was before the last step.
+    let pool = sqlx::PgPool::connect(&url).await.unwrap();
+    for back in [
+        "ALTER TABLE commands DROP COLUMN traceparent",
+        "ALTER TABLE events DROP COLUMN traceparent",
+        "DELETE FROM _sqlx_migrations WHERE version = 5",
+    ] {
+        sqlx::query(back).execute(&pool).await.unwrap();
+    }
+    let mut reading = pool.begin().await.unwrap();
+    sqlx::query("SELECT count(*) FROM events").execute(&mut *reading).await.unwrap();
+    let migrating = tokio::spawn({
+        let store = store.clone();
+        async move { store.migrate().await }
+    });
+    let pending = async || store.schema_state().await.unwrap().pending;
+    // Behind the step that waits, a reader waits no longer than the step does.
+    let count = timeout(Duration::from_secs(20), sqlx::query("SELECT 1 FROM events").execute(&pool));
+    until("the step waits", Duration::from_secs(20), async || {
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%0005%'
+                     OR wait_event_type = 'Lock' AND query LIKE '%ADD COLUMN traceparent%'";
+        let (waiting,): (i64,) = sqlx::query_as(waits).fetch_one(&pool).await.unwrap();
+        (waiting > 0).then_some(())
+    })
+    .await
+    .unwrap();
+    count.await.unwrap().unwrap();
+    assert_eq!(pending().await, [5]);
+    reading.rollback().await.unwrap();
+    timeout(Duration::from_secs(60), migrating).await.unwrap().unwrap().unwrap();
+    assert!(pending().await.is_empty());
+}

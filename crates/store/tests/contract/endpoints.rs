@@ -32,6 +32,7 @@ pub(crate) fn place(key: &EndpointKey, epoch: i64, cursor: u64) -> EndpointPlace
         key: key.clone(),
         epoch,
         cursor,
+        log: None,
         failing_since: None,
         last_success: None,
         last_error: None,
@@ -67,12 +68,14 @@ async fn a_place_is_kept_and_read_back(store: Store) {
         failing_since: Some(at(5)),
         last_success: Some(at(4)),
         last_error: Some("HTTP 503\0".into()),
+        log: Some(1 << 60),
         ..place(&erp(), 7, 1 << 40)
     };
     assert_eq!(store.keep_places(std::slice::from_ref(&place)).await.unwrap(), [true]);
     let expected = EndpointState {
         key: erp(),
         cursor: 1 << 40,
+        log: Some(1 << 60),
         epoch: 7,
         disabled: None,
         failing_since: Some(at(5)),

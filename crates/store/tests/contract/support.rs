@@ -99,6 +99,7 @@ pub(crate) fn event(kind: EventType, key: &[&str], subject: &str) -> Event {
         time: at(0) + SignedDuration::from_nanos(123_456_789),
         subject: subject.to_owned(),
         data,
+        trace: None,
     }
 }
 
@@ -176,6 +177,7 @@ pub(crate) fn claim(command: &str, epoch: i64) -> Claim {
         sequence: SEQUENCE.fetch_add(1, Ordering::Relaxed),
         at: at(epoch),
         in_doubt: event(EventType::CommandInDoubt, &["in_doubt", command], command),
+        trace: None,
     }
 }
 

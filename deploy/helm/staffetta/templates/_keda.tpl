@@ -20,10 +20,12 @@ max(
   unless on (tenant, channel) max by (tenant, channel) (staffetta_channel_held{{ $all }}) > 0
 ) or 0 * max(staffetta_dispatcher_parts{{ $all }})
 {{- else if eq .component "delivery" -}}
-{{- /* An endpoint that is broken or disabled waits for itself. */ -}}
+{{- /* An endpoint that is broken or disabled waits for itself, and so does an event that it refuses: a single one, tried for
+seven days, would else keep all pods there. */ -}}
 max(
   max by (tenant, endpoint_id) (staffetta_endpoint_oldest_seconds{{ $all }})
   and on (tenant, endpoint_id) max by (tenant, endpoint_id) (staffetta_endpoint_state{state="well"{{ $also }}}) > 0
+  unless on (tenant, endpoint_id) max by (tenant, endpoint_id) (staffetta_endpoint_parked{{ $all }}) > 0
 ) or 0 * max(staffetta_delivery_parts{{ $all }})
 {{- end }}
 {{- end }}

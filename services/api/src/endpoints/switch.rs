@@ -126,6 +126,7 @@ fn changed(endpoint: &Endpoint, change: &str, reason: &str, time: Timestamp) -> 
         time,
         subject: id.to_string(),
         data: Object::from_iter(data.map(|(name, value)| (name.to_owned(), value))),
+        trace: None,
     }
 }
 

@@ -16,6 +16,7 @@ use tracing::debug;
 
 use super::filter::Filter;
 use super::live::Seat;
+use super::place::Place;
 use crate::App;
 use crate::caller::key_of;
 
@@ -52,6 +53,8 @@ pub(super) struct Feed {
     filter: Filter,
     /// The number of the first event that was not read yet.
     next: u64,
+    /// The EVENTS in which it counts: when it was made.
+    log: i64,
     /// The place that the client knows of.
     known: Option<u64>,
     then: Then,
@@ -60,8 +63,8 @@ pub(super) struct Feed {
 }
 
 impl Feed {
-    /// A stream from the event `next` on, for whoever sent `headers`.
-    pub(super) fn new(app: App, seat: Seat, headers: &HeaderMap, filter: Filter, next: u64) -> Self {
+    /// A stream from this place on, for whoever sent `headers`.
+    pub(super) fn new(app: App, seat: Seat, headers: &HeaderMap, filter: Filter, place: Place) -> Self {
         let credentials = headers.get(AUTHORIZATION).map(|value| {
             let mut value = value.clone();
             value.set_sensitive(true);
@@ -69,10 +72,11 @@ impl Feed {
         });
         let credentials = HeaderMap::from_iter(credentials);
         let beat = Instant::now() + BEAT;
-        Self { app, seat, credentials, filter, next, known: None, then: Then::Read, beat }
+        let Place { next, log } = place;
+        Self { app, seat, credentials, filter, next, log, known: None, then: Then::Read, beat }
     }
 
-    /// What the client is sent. Ends when the key is good no more, and when the service stops.
+    /// What the client is sent. Ends when the key is good no more, when EVENTS is another one, and when the service stops.
     pub(super) fn stream(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
         stream::unfold(self, async |mut feed| {
             let closing = feed.seat.closing();
@@ -98,7 +102,12 @@ impl Feed {
             tokio::select! {
                 biased;
                 () = wait(self.then, &mut self.seat, self.next) => {}
-                () = sleep_until(self.beat) => return Some(self.sign_of_life()),
+                () = sleep_until(self.beat) => {
+                    if self.is_of_another_log().await {
+                        return None;
+                    }
+                    return Some(self.sign_of_life());
+                }
             }
             match self.app.events.read(self.seat.tenant(), self.next, BATCH, self.seat.told()).await {
                 Ok(batch) => {
@@ -142,6 +151,11 @@ impl Feed {
     fn is_allowed(&self) -> bool {
         key_of(&self.app, &self.credentials)
             .is_ok_and(|key| key.may(Scope::Read) && key.tenant.id == *self.seat.tenant())
+    }
+
+    /// Whether EVENTS was made anew since: then the client's place says nothing about it, and it must learn so.
+    async fn is_of_another_log(&self) -> bool {
+        self.app.events.ends().await.is_ok_and(|ends| ends.made_at != self.log)
     }
 
     /// A comment; and the place, where it has moved past events that are not wanted.

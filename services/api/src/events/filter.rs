@@ -86,6 +86,7 @@ mod tests {
             time: Timestamp::UNIX_EPOCH,
             subject: String::new(),
             data: Object::new(),
+            trace: None,
         }
     }
 

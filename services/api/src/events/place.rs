@@ -50,26 +50,36 @@ pub(super) fn wanted(headers: &HeaderMap, parameters: &mut Parameters) -> Result
         .ok_or_else(|| InvalidParameter::new("Last-Event-ID", "must be an id of this stream, as it was"))
 }
 
-/// The number of the first event that the client wants, or that it will have once it happens.
-pub(super) async fn find(log: &EventLog, tenant: &TenantId, start: Start) -> Result<u64, EventsError> {
+/// A place on EVENTS.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// The number of the first event that the client wants, or that it will have once it happens.
+    pub(super) next: u64,
+    /// When this EVENTS was made.
+    pub(super) log: i64,
+}
+
+/// Where the client begins.
+pub(super) async fn find(log: &EventLog, tenant: &TenantId, start: Start) -> Result<Place, EventsError> {
     // Asked first: what is stored while the rest is looked up comes after it, and is read then.
     let ends = log.ends().await?;
-    match start {
-        Start::Now => Ok(ends.last + 1),
-        Start::After(last) if last > ends.last => Err(Gone::Unknown.into()),
-        Start::After(last) if last + 1 < ends.first => Err(Gone::TooOld.into()),
-        Start::After(last) => Ok(last + 1),
+    let next = match start {
+        Start::Now => ends.last + 1,
+        Start::After(last) if last > ends.last => return Err(Gone::Unknown.into()),
+        Start::After(last) if last + 1 < ends.first => return Err(Gone::TooOld.into()),
+        Start::After(last) => last + 1,
         Start::Since(at) => {
             let mut waits = LAG.iter();
             loop {
                 if let Some(first) = log.first_since(tenant, at).await? {
-                    return Ok(first);
+                    break first;
                 }
-                let Some(wait) = waits.next() else { return Ok(ends.last + 1) };
+                let Some(wait) = waits.next() else { break ends.last + 1 };
                 sleep(*wait).await;
             }
         }
-    }
+    };
+    Ok(Place { next, log: ends.made_at })
 }
 
 #[cfg(test)]

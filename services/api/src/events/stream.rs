@@ -86,9 +86,9 @@ pub(crate) async fn events(
         Err(refused) => return Ok(refused.into_response()),
     };
     let seat = app.live.enter(&key)?;
-    let next = timeout(LIMIT, place::find(&app.events, &tenant.id, start)).await;
-    let next = next.map_err(|_| EventsError::TimedOut)??;
-    let feed = Feed::new(app, seat, &headers, filter, next);
+    let place = timeout(LIMIT, place::find(&app.events, &tenant.id, start)).await;
+    let place = place.map_err(|_| EventsError::TimedOut)??;
+    let feed = Feed::new(app, seat, &headers, filter, place);
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

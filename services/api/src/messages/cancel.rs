@@ -100,6 +100,7 @@ fn cancelled(tenant: &TenantId, channel: &ChannelId, id: &CommandId, time: Times
         time,
         subject: id.to_string(),
         data: Object::from_iter([("command_id".to_owned(), json!(id.as_str()))]),
+        trace: None,
     }
 }
 

@@ -1,7 +1,9 @@
 //! Putting a command on SEND.
 
-use staffetta_bus::{PublishError, SendQueue, SendSubject};
+use async_nats::HeaderMap;
+use staffetta_bus::{PublishError, SendQueue, SendSubject, TRACEPARENT, trace_of};
 use staffetta_domain::CommandId;
+use staffetta_runtime::trace::{Span, Step};
 use staffetta_store::NewCommand;
 use tokio::time::Instant;
 
@@ -14,10 +16,29 @@ use crate::App;
 pub(super) async fn publish(app: &App, wanted: &Wanted) -> Result<(), SendMessageError> {
     let NewCommand { tenant, channel, id, lane, .. } = &wanted.command;
     let lane = SendSubject { tenant: tenant.clone(), channel: channel.clone(), lane: *lane };
-    let (headers, payload) = (wanted.headers.clone(), wanted.payload.clone());
+    let (mut headers, payload) = (wanted.headers.clone(), wanted.payload.clone());
+    let mut span = span(&lane, id, &headers);
+    if let Some(here) = span.context() {
+        headers.insert(TRACEPARENT, here.to_string());
+    }
     let queue = SendQueue::new(app.bus.clone());
     let put = queue.put(&lane, id, headers, payload, Instant::now() + PUBLISH_TIME).await;
-    put.map_err(|error| refused(id, error))
+    put.map_err(|error| {
+        span.fail(error.code());
+        refused(id, error)
+    })
+}
+
+fn span(lane: &SendSubject, id: &CommandId, headers: &HeaderMap) -> Span {
+    let mut span = Span::start(Step::Producer, "publish SEND", trace_of(Some(headers)));
+    if span.is_recording() {
+        span.publishes_on("SEND");
+        span.set("staffetta.tenant", lane.tenant.to_string());
+        span.set("staffetta.channel", lane.channel.to_string());
+        span.set("staffetta.lane", lane.lane.as_str());
+        span.set("staffetta.command.id", id.to_string());
+    }
+    span
 }
 
 fn refused(id: &CommandId, error: PublishError) -> SendMessageError {

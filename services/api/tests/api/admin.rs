@@ -420,6 +420,7 @@ async fn how_everybodys_traffic_stands_is_one_look() {
         key: key("failing"),
         epoch: 1,
         cursor: 1,
+        log: None,
         failing_since: Some(now),
         last_success: None,
         last_error: Some("503".into()),

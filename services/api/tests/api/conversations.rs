@@ -288,6 +288,7 @@ fn event(kind: EventType, subject: &str, seconds: i64, data: Value) -> Event {
         time: at(seconds),
         subject: subject.into(),
         data,
+        trace: None,
     }
 }
 
@@ -380,6 +381,7 @@ async fn sent(gateway: &Gateway, id: &str, wamid: &str, seconds: i64) {
         sequence: 1,
         at: at(seconds),
         in_doubt: event(EventType::CommandInDoubt, id, seconds, Object::new().into()),
+        trace: None,
     };
     gateway.store.claim(std::slice::from_ref(&claim)).await.unwrap();
     let outcome = Outcome {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use staffetta_runtime::config::TelemetryConfig;
 use staffetta_runtime::telemetry::Telemetry;
 use staffetta_testkit::{NatsOptions, until};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -104,23 +105,27 @@ async fn bodies_have_room_in_memory_or_are_not_taken_and_slow_ones_give_it_back(
 }
 
 #[tokio::test]
-async fn requests_are_measured_by_route_and_nothing_of_a_tenant_is_in_the_figures() {
-    let telemetry = Telemetry::start().unwrap();
+async fn requests_are_measured_by_route_and_by_tenant_and_nothing_of_a_message_is_in_the_figures() {
+    let telemetry = Telemetry::start(&TelemetryConfig::default(), "test").unwrap();
     let gateway = Gateway::start().await;
     assert_eq!(gateway.post(&text("inv-77")).await.status, 202);
     assert_eq!(gateway.get("/v1/messages/inv-77").await.status, 200);
     assert_eq!(gateway.get("/v1/inv-77").await.status, 404);
     let figures = telemetry.render().unwrap();
-    let count = |method: &str, class: &str, route: &str| {
+    let count = |method: &str, status: u16, route: &str| {
         let labels = format!(
-            r#"http_server_request_duration_seconds_count{{http_request_method="{method}",http_response_status_class="{class}",http_route="{route}"}}"#
+            r#"http_server_request_duration_seconds_count{{http_request_method="{method}",http_response_status_code="{status}",http_route="{route}"}}"#
         );
         assert!(figures.contains(&labels), "no {labels} in:\n{figures}");
     };
-    count("POST", "2xx", "/v1/messages");
-    count("GET", "2xx", "/v1/messages/{id}");
-    count("GET", "4xx", "none");
-    assert!(!figures.contains("inv-77") && !figures.contains("acme"), "{figures}");
+    count("POST", 202, "/v1/messages");
+    count("GET", 200, "/v1/messages/{id}");
+    count("GET", 404, "none");
+    for outcome in ["ok", "refused"] {
+        let labels = format!(r#"staffetta_tenant_requests_total{{outcome="{outcome}",tenant="acme"}}"#);
+        assert!(figures.contains(&labels), "no {labels} in:\n{figures}");
+    }
+    assert!(!figures.contains("inv-77") && !figures.contains("3934"), "{figures}");
 }
 
 #[tokio::test]

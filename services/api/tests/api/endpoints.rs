@@ -69,6 +69,7 @@ fn place(endpoint: &str, cursor: u64) -> EndpointPlace {
         key: key(endpoint),
         epoch: 1,
         cursor,
+        log: None,
         failing_since,
         last_success,
         last_error: Some("503".into()),
@@ -84,6 +85,7 @@ fn event(name: &str, kind: EventType) -> Event {
         time: time(0),
         subject: name.into(),
         data: Object::new(),
+        trace: None,
     }
 }
 

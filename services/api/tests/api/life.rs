@@ -23,6 +23,7 @@ pub(crate) async fn claim(gateway: &Gateway, id: &str) -> Claimed {
         sequence: 1,
         at: Timestamp::now(),
         in_doubt: event(EventType::CommandInDoubt, id),
+        trace: None,
     };
     let (mut answers, _) = gateway.store.claim(&[claim]).await.unwrap();
     answers.remove(0)
@@ -66,5 +67,6 @@ fn event(kind: EventType, subject: &str) -> Event {
         time: Timestamp::now(),
         subject: subject.into(),
         data: Object::new(),
+        trace: None,
     }
 }

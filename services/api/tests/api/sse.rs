@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use reqwest::{Method, Response};
 use serde_json::{Value, json};
-use staffetta_bus::{Encoding, event_message, event_subject};
+use staffetta_bus::{Encoding, Retention, event_message, event_subject};
 use staffetta_domain::{Event, EventId, EventType, Object};
 use staffetta_testkit::until;
 use tokio::time::timeout;
@@ -25,6 +25,7 @@ fn event(name: &str) -> Event {
         time: "2026-11-21T09:30:00Z".parse().unwrap(),
         subject: name.into(),
         data: Object::from_iter([("text".to_owned(), json!("line one\nline two\r\nè"))]),
+        trace: None,
     }
 }
 
@@ -261,6 +262,23 @@ async fn a_connection_to_nats_that_was_lost_costs_time_and_no_event() {
     publishing.await.unwrap().await.unwrap();
     gateway.wire.heal().await.unwrap();
     assert_eq!(reading.event().await.1, "b");
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_events_are_numbered_anew() {
+    let gateway = Gateway::start().await;
+    let mut reading = Reading::open(&gateway, "", None).await;
+    let last = publish(&gateway, ["a", "b"].map(event)).await;
+    assert_eq!(reading.subjects(2).await, ["a", "b"]);
+    gateway.bus.jetstream().delete_stream("EVENTS").await.unwrap();
+    let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 20, lane_max_commands: 10 };
+    gateway.bus.set_up_streams(&retention).await.unwrap();
+    publish(&gateway, [event("c")]).await;
+    while reading.block().await.is_some() {}
+    let answer = Answer::of(ask(&gateway, ACME, "", Some(last)).await).await;
+    answer.is_problem(410, "events-gone");
+    let since = "?since=2026-01-01T00:00:00Z";
+    assert_eq!(Reading::open(&gateway, since, None).await.event().await.1, "c");
 }
 
 #[tokio::test]

@@ -42,6 +42,7 @@ mod tests {
             time: "2026-11-21T09:30:00Z".parse().unwrap(),
             subject: "wamid.A".into(),
             data: json!({"type": "text", "text": {"body": "Olá"}}).as_object().unwrap().clone(),
+            trace: None,
         };
         let now = Timestamp::now();
         let Prepared { headers, body } = write(&webhook, &event, now).unwrap();

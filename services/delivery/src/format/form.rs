@@ -189,6 +189,7 @@ mod tests {
             time: "2026-11-21T09:30:00Z".parse().unwrap(),
             subject: "wamid.A".into(),
             data: data.as_object().unwrap().clone(),
+            trace: None,
         }
     }
 

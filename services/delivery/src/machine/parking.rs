@@ -41,6 +41,11 @@ impl Parking {
         self.is_parked(sequence) || self.wanted.contains(&sequence) || self.writing.contains(&sequence)
     }
 
+    /// How many have a row.
+    pub(super) fn count(&self) -> usize {
+        self.parked.len()
+    }
+
     /// Whether no more can be parked.
     pub(super) fn is_full(&self) -> bool {
         self.parked.len() + self.wanted.len() >= MOST_PARKED

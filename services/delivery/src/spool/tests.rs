@@ -32,6 +32,7 @@ fn logged(sequence: u64) -> LoggedEvent {
         time: "2026-11-21T09:30:00Z".parse().unwrap(),
         subject: "wamid.A".into(),
         data: json!({"text": {"body": "Olá"}}).as_object().unwrap().clone(),
+        trace: None,
     };
     LoggedEvent { sequence, stored: Timestamp::now(), event }
 }

@@ -21,6 +21,7 @@ fn enabled() -> Event {
             .as_object()
             .unwrap()
             .clone(),
+        trace: None,
     }
 }
 

@@ -171,6 +171,7 @@ impl World {
             time: Timestamp::now(),
             subject: format!("wamid.{n}"),
             data: json!({ "conversation_id": conversation, "n": n }).as_object().unwrap().clone(),
+            trace: None,
         };
         self.publish(&event).await;
         event

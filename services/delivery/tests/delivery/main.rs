@@ -9,4 +9,6 @@ mod harness;
 mod order;
 mod ownership;
 mod receiver;
+mod renewal;
 mod replays;
+mod telemetry;

@@ -21,6 +21,7 @@ pub(crate) struct Seen {
     pub(crate) id: String,
     pub(crate) conversation: String,
     pub(crate) n: u64,
+    pub(crate) trace: Option<String>,
     pub(crate) status: u16,
     pub(crate) at: Instant,
 }
@@ -105,6 +106,7 @@ async fn take(
         id: text(&event["id"]),
         conversation: text(&event["data"]["conversation_id"]),
         n: event["data"]["n"].as_u64().unwrap_or_default(),
+        trace: headers.get("traceparent").map(|trace| trace.to_str().unwrap().to_owned()),
         status: 0,
         at: Instant::now(),
     };

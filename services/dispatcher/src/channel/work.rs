@@ -6,18 +6,19 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
-use opentelemetry::KeyValue;
+use opentelemetry::StringValue;
 use staffetta_bus::boot_time;
-use staffetta_domain::{ErrorClass, ProviderError};
-use staffetta_providers::cloud_api::{Fence, SendError, Usage};
+use staffetta_domain::{ErrorClass, ProviderError, TraceParent};
+use staffetta_providers::cloud_api::{Answer, Fence, SendError, Taken, Usage};
 use staffetta_runtime::crash::crash_point;
+use staffetta_runtime::trace::{Span, Step};
 use tokio::time::sleep;
 use tracing::warn;
 
 use super::ChannelActor;
 use super::settler::Settler;
 use crate::Shared;
-use crate::machine::{Action, Evidence, Input, Request, Sent};
+use crate::machine::{Action, Armed, Evidence, Input, Request, Sent};
 
 /// Pause before a read, or a write that nothing waits for, is repeated.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -160,18 +161,22 @@ impl ChannelActor {
 
     /// Counts a request that ended.
     pub(super) fn note(&self, sent: &Sent) {
-        let outcome = match &sent.result {
-            Ok(_) => "accepted",
-            Err(SendError::Refused { class, .. }) => class.as_str(),
-            Err(SendError::NotSent(_)) => "not_sent",
-            Err(SendError::NoAnswer(_)) => "in_doubt",
-        };
         let metrics = &self.shared.metrics;
-        metrics.sends.add(1, &[KeyValue::new("outcome", outcome)]);
+        metrics.sent(self.lamp.labels(), outcome_of(&sent.result));
         if sent.result.is_ok() {
-            let lag = Timestamp::now().duration_since(sent.armed.queued.message.stored).as_secs_f64();
-            metrics.lag.record(lag.max(0.0), &[KeyValue::new("lane", sent.armed.lane.as_str())]);
+            let lag = Timestamp::now().duration_since(sent.armed.queued.message.stored);
+            metrics.accepted_after(lag.as_secs_f64(), sent.armed.lane);
         }
+    }
+}
+
+/// As the metric names it.
+fn outcome_of(result: &Result<Taken, SendError>) -> &'static str {
+    match result {
+        Ok(_) => "accepted",
+        Err(SendError::Refused { class, .. }) => class.as_str(),
+        Err(SendError::NotSent(_)) => "not_sent",
+        Err(SendError::NoAnswer(_)) => "in_doubt",
     }
 }
 
@@ -181,15 +186,18 @@ pub(super) async fn send(
     may_write: impl Fn() -> bool + Send + Sync + 'static,
     request: Request,
 ) -> Sent {
-    let Request { armed, key, body, stamp, begun, expires } = request;
+    let Request { armed, key, body, stamp, begun, trace, expires } = request;
     let fence: Fence =
         Arc::new(move || may_write() && expires.is_none_or(|expires| Timestamp::now() < expires));
     crash_point("dispatcher.sending");
     let (result, usage) = match (&key.number, &key.token) {
         (Some(number), Some(token)) => {
-            let answer = shared.provider.send(number, token, body, stamp, fence).await;
+            let span = request_span(&shared, &armed, trace);
+            let Answer { result, usage, status } =
+                shared.provider.send(number, token, body, stamp, fence).await;
             shared.metrics.duration.record((boot_time() - begun).as_secs_f64(), &[]);
-            answer
+            end_span(span, &result, status);
+            (result, usage)
         }
         _ => {
             stamp.void();
@@ -198,6 +206,27 @@ pub(super) async fn send(
     };
     crash_point("dispatcher.answered");
     Sent { armed, key, begun, result, usage }
+}
+
+/// One request in the command's trace. The provider is told nothing of it.
+fn request_span(shared: &Shared, armed: &Armed, trace: Option<TraceParent>) -> Span {
+    let mut span = Span::start(Step::Client, "POST messages", trace);
+    if span.is_recording() {
+        span.set("http.request.method", "POST");
+        span.set("server.address", StringValue::from(Arc::clone(&shared.server)));
+        span.set("url.template", "/{version}/{phone_number_id}/messages");
+        span.set("staffetta.attempt", i64::from(armed.attempt));
+    }
+    span
+}
+
+fn end_span(mut span: Span, result: &Result<Taken, SendError>, status: Option<u16>) {
+    if let Some(status) = status {
+        span.set("http.response.status_code", i64::from(status));
+    }
+    if result.is_err() {
+        span.fail(outcome_of(result));
+    }
 }
 
 /// A channel without a token can't send, just as one whose token is refused.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use staffetta_domain::{CommandState, Event, EventType, Lane, hint};
+use staffetta_domain::{CommandState, Event, EventType, Lane, TraceParent, hint};
 use staffetta_store::{Claim, Claimed, Settlement, Standing};
 use tracing::debug;
 
@@ -48,7 +48,11 @@ impl Machine {
             return;
         }
         self.claiming[index] += batch.len();
-        let claims = batch.iter().map(|queued| self.claim(lane, queued, now)).collect();
+        let mut claims = Vec::with_capacity(batch.len());
+        for queued in &batch {
+            let trace = self.begin_span(lane, &queued.message, &queued.command.id, now);
+            claims.push(self.claim(lane, queued, trace, now));
+        }
         self.todo.push(Action::Claim { lane, batch, claims });
     }
 
@@ -67,7 +71,7 @@ impl Machine {
         }
     }
 
-    fn claim(&self, lane: Lane, queued: &Queued, now: &Now) -> Claim {
+    fn claim(&self, lane: Lane, queued: &Queued, trace: Option<TraceParent>, now: &Now) -> Claim {
         let command = &queued.command;
         Claim {
             tenant: self.tenant.clone(),
@@ -88,13 +92,16 @@ impl Machine {
                 "its sender died before the answer",
                 now,
             ),
+            trace,
         }
     }
 
     pub(super) fn in_doubt_event(&self, queued: &Queued, once_per: &str, reason: &str, now: &Now) -> Event {
         let data = json!({ "reason": reason });
         let kind = EventType::CommandInDoubt;
-        command_event(&self.tenant, &self.id, &queued.command.id, kind, once_per, now.wall, data)
+        let trace = self.spans.context(&queued.message);
+        let event = command_event(&self.tenant, &self.id, &queued.command.id, kind, once_per, now.wall, data);
+        Event { trace, ..event }
     }
 
     pub(super) fn claimed(
@@ -116,6 +123,7 @@ impl Machine {
                 }
                 Some(Claimed::Known(state)) => self.known(lane, &queued, state, now),
                 Some(Claimed::InDoubt { attempt, .. }) => {
+                    self.spans.end_as(queued.sequence(), "in_doubt");
                     // What an owner before sent has arrived, or never does.
                     self.pairs.answered(queued.command.to.key(), now.boot, now.boot);
                     self.doubt(lane, queued, attempt, now);
@@ -155,6 +163,7 @@ impl Machine {
     }
 
     fn known(&mut self, lane: Lane, queued: &Queued, state: CommandState, now: &Now) {
+        self.spans.end_as(queued.sequence(), "known");
         if !state.is_final() && !now.may_send {
             // It may be the next owner who sends it, from this very entry: the entry stays.
             return;

@@ -67,6 +67,11 @@ impl Doubts {
         self.open.len() >= MOST
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.open.len()
+    }
+
     fn add(&mut self, lane: Lane, queued: Queued, attempt: u32, now: &Now) {
         if self.open.len() + 1 == MOST {
             warn!(command = %queued.command.id, MOST, "so many commands are in doubt that only urgent ones are sent");

@@ -3,7 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use staffetta_bus::{Batch, DeadLetter, QueuedMessage, ReplyTo};
-use staffetta_domain::{Command, CommandFields, CommandId, EventType, InvalidCommand, Lane};
+use staffetta_domain::{Command, CommandFields, CommandId, Event, EventType, InvalidCommand, Lane};
 use staffetta_store::{Outcome, Scheduled, Settlement};
 
 use super::{Action, Machine, Now};
@@ -52,6 +52,7 @@ impl Machine {
         let (mut commands, mut later, mut rejections) = (Vec::new(), Vec::new(), Vec::new());
         for message in batch.messages {
             self.lanes[lane as usize].read(message.sequence);
+            self.lanes[lane as usize].stored(message.sequence, message.stored);
             match self.parse(lane, &message) {
                 Ok(command) => {
                     let is_due = is_due(&command, &message, now);
@@ -167,7 +168,7 @@ impl Machine {
 
     /// Nothing was sent, nothing will be: the tenant is told the field, and the command goes to DEAD.
     fn rejection(
-        &self,
+        &mut self,
         lane: Lane,
         message: &QueuedMessage,
         id: CommandId,
@@ -179,11 +180,14 @@ impl Machine {
             "reason": invalid.to_string(),
             "error": { "code": "invalid_command", "field": invalid.field, "detail": invalid.problem },
         });
-        let event =
-            command_event(&self.tenant, &self.id, &id, EventType::CommandRejected, "", now.wall, data);
+        let trace = self.begin_span(lane, message, &id, now);
+        let kind = EventType::CommandRejected;
+        let event = command_event(&self.tenant, &self.id, &id, kind, "", now.wall, data);
+        let event = Event { trace, ..event };
         let why = invalid.to_string();
         let letter = dead_letter(&self.subject(lane), message, &id, "invalid_command", why.clone(), now.wall);
         let outcome = self.outcome(lane, &id, Settlement::Rejected(why), Some(event), now);
+        self.spans.comes_to(message.sequence, &outcome.settlement);
         let reply_to = ReplyTo::of(&message.headers, &self.tenant).ok().flatten();
         Rejection { sequence: message.sequence, outcome, letter, reply_to }
     }

@@ -118,7 +118,9 @@ impl Machine {
         data: serde_json::Value,
         now: &Now,
     ) -> Event {
-        command_event(&self.tenant, &self.id, &queued.command.id, kind, "", now.wall, data)
+        let trace = self.spans.context(&queued.message);
+        let event = command_event(&self.tenant, &self.id, &queued.command.id, kind, "", now.wall, data);
+        Event { trace, ..event }
     }
 
     pub(super) fn letter(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use staffetta_domain::{Callback, Command, Lane, Reach};
+use staffetta_domain::{Callback, Command, Lane, Reach, TraceParent};
 use staffetta_providers::cloud_api::{SendError, Taken, Usage, WriteStamp, message_body};
 
 use super::window::Carried;
@@ -37,6 +37,8 @@ pub(crate) struct Request {
     pub(crate) stamp: WriteStamp,
     /// When it was granted its place.
     pub(crate) begun: Duration,
+    /// Where it belongs in its trace.
+    pub(crate) trace: Option<TraceParent>,
     /// Not to be written from this moment on.
     pub(crate) expires: Option<Timestamp>,
 }
@@ -99,6 +101,7 @@ impl Machine {
             body,
             stamp,
             begun: now.boot,
+            trace: self.spans.context(&armed.queued.message),
             expires: command.expires_at,
             armed,
         })));

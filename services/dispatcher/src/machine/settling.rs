@@ -61,6 +61,7 @@ impl Settled {
 impl Machine {
     /// Writes the end of a try, and does `then` once it is written.
     pub(super) fn settle(&mut self, lane: Lane, sequence: u64, outcome: Outcome, then: Then) {
+        self.spans.comes_to(sequence, &outcome.settlement);
         let order = Order { lane, sequence, outcome, letter: None, reply_to: None, then };
         self.todo.push(Action::Settle(Box::new(order)));
     }
@@ -74,6 +75,7 @@ impl Machine {
         letter: Option<DeadLetter>,
     ) {
         let sequence = queued.sequence();
+        self.spans.comes_to(sequence, &outcome.settlement);
         // One that names a subject which is not its tenant's was rejected when it came.
         let reply_to = ReplyTo::of(&queued.message.headers, &self.tenant).ok().flatten();
         let then = Then::Close(letter.is_none().then_some(queued));
@@ -83,6 +85,7 @@ impl Machine {
 
     pub(super) fn settled(&mut self, settled: Settled, now: &Now) {
         let Settled { lane, sequence, written, then } = settled;
+        self.spans.end(sequence);
         match (written, then) {
             (Written::No, _) => {}
             (Written::Yes, Then::Close(_)) | (Written::Refused, Then::Close(None)) => {

@@ -64,9 +64,9 @@ impl Machine {
                 self.pairs.remember(user, now.boot.saturating_sub(age), now.boot);
             }
         }
-        if hold.is_some() {
+        if let Some(hold) = &hold {
             self.hold.restore(&self.view.key, now.boot);
-            self.stop.restore(now.boot);
+            self.stop.restore(&hold.class, now.boot);
         }
         self.start.loaded = true;
     }

@@ -8,13 +8,15 @@ use serde_json::json;
 use staffetta_domain::{ErrorClass, Event, EventId, EventType, ProviderError};
 use staffetta_store::ChannelHold;
 
-use super::{Action, Machine, Now};
+use super::{Action, Held, Machine, Now};
 
 /// How far the database knows of the stop.
 #[derive(Debug, Default)]
 pub(super) struct Stop {
     /// When the database is asked whether the hold still stands; `None` if the channel has not stopped.
     look_at: Option<Duration>,
+    /// Why it has stopped.
+    stopped_for: Option<&'static str>,
     /// What is to be written and told, in order.
     untold: VecDeque<(Option<ChannelHold>, Event)>,
     writing: bool,
@@ -25,8 +27,15 @@ pub(super) struct Stop {
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 impl Stop {
-    pub(super) fn restore(&mut self, now: Duration) {
+    /// The channel had stopped, for this class of refusal, under an owner before.
+    pub(super) fn restore(&mut self, class: &str, now: Duration) {
+        self.stopped_for = Held::reason(class);
         self.look_at = Some(now + LOOK_EVERY);
+    }
+
+    /// Why the channel has stopped, if it has.
+    pub(super) fn stopped_for(&self) -> Option<&'static str> {
+        self.stopped_for
     }
 }
 
@@ -44,6 +53,7 @@ impl Machine {
             time: now.wall,
             subject: self.id.to_string(),
             data: json!({ "change": "hold", "hold": data }).as_object().cloned().unwrap_or_default(),
+            trace: None,
         };
         let hold = stopped.map(|(class, error)| ChannelHold {
             tenant: self.tenant.clone(),
@@ -53,6 +63,7 @@ impl Machine {
             reason: error.message.clone(),
             since: now.wall,
         });
+        self.stop.stopped_for = stopped.map(|(class, _)| class.as_str());
         self.stop.look_at = hold.is_some().then_some(now.boot + LOOK_EVERY);
         self.stop.untold.push_back((hold, event));
         self.keep_hold();

@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use staffetta_bus::{QueuedMessage, SendSubject};
-use staffetta_domain::{CommandState, EventType, InvalidCommand};
+use staffetta_bus::{QueuedMessage, SendSubject, trace_of};
+use staffetta_domain::{CommandState, Event, EventType, InvalidCommand};
 use staffetta_store::{Outcome, Scheduled, Settlement};
 use tokio::time::timeout_at;
 use tracing::warn;
@@ -73,7 +73,8 @@ impl Schedule {
             self.bury(command, code, reason, at).await?;
         }
         let Scheduled { tenant, channel, id, lane, .. } = command;
-        let event = command_event(tenant, channel, id, kind, "", at, data);
+        let trace = trace_of(Some(&entry::headers(command)));
+        let event = Event { trace, ..command_event(tenant, channel, id, kind, "", at, data) };
         let outcome = Outcome {
             tenant: tenant.clone(),
             channel: channel.clone(),

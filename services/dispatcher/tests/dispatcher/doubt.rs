@@ -148,6 +148,7 @@ fn claim(id: &str) -> staffetta_store::Claim {
             time: jiff::Timestamp::now(),
             subject: id.into(),
             data: staffetta_domain::Object::new(),
+            trace: None,
         },
         tenant,
         channel,
@@ -160,5 +161,6 @@ fn claim(id: &str) -> staffetta_store::Claim {
         epoch: 0,
         sequence: 1,
         at: jiff::Timestamp::now(),
+        trace: None,
     }
 }

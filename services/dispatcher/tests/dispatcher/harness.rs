@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use sqlx::Connection;
 use staffetta_bus::{
     Bus, Encoding, MasterKey, RegistryFile, RegistryStore, RegistryView, Retention, Unnamed,
-    decode_dead_letter, decode_event,
+    decode_dead_letter, decode_event, trace_of,
 };
 use staffetta_dispatcher::Dispatcher;
 use staffetta_domain::Event;
@@ -72,17 +72,19 @@ pub(crate) struct RegistryText {
     pub(crate) doubt_policy: &'static str,
     /// Who owns `acme-orders`; nobody if empty.
     pub(crate) owner: &'static str,
+    /// More channels, each with a comma before it.
+    pub(crate) more: &'static str,
 }
 
 impl Default for RegistryText {
     fn default() -> Self {
-        Self { rate: 200, token: "token", doubt_policy: "resend", owner: "acme" }
+        Self { rate: 200, token: "token", doubt_policy: "resend", owner: "acme", more: "" }
     }
 }
 
 impl RegistryText {
     fn text(&self) -> String {
-        let Self { rate, token, doubt_policy, owner } = self;
+        let Self { rate, token, doubt_policy, owner, more } = self;
         let orders = match *owner {
             "" => String::new(),
             owner => format!(
@@ -93,7 +95,7 @@ impl RegistryText {
         };
         format!(
             r#"tenant = [{{ id = "acme", encoding = "json", doubt_policy = "{doubt_policy}" }}, {{ id = "beta" }}]
-            channel = [{orders} {{ id = "acme-care", tenant = "acme", provider = "cloud_api", waba_id = "W", phone_number_id = "{CARE}", access_token = "care-token", rate = 200 }}]"#
+            channel = [{orders} {{ id = "acme-care", tenant = "acme", provider = "cloud_api", waba_id = "W", phone_number_id = "{CARE}", access_token = "care-token", rate = 200 }}{more}]"#
         )
     }
 }
@@ -292,7 +294,9 @@ impl World {
         let mut batch = self.events.fetch().max_messages(1_000).messages().await.unwrap();
         while let Some(message) = batch.next().await {
             let message = message.unwrap();
-            seen.push(decode_event(Encoding::of(message.headers.as_ref()), &message.payload).unwrap());
+            let headers = message.headers.as_ref();
+            let event = decode_event(Encoding::of(headers), &message.payload).unwrap();
+            seen.push(Event { trace: trace_of(headers), ..event });
             message.ack().await.unwrap();
         }
         seen.clone()

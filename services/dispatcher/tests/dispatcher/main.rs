@@ -10,3 +10,4 @@ mod rate;
 mod refusals;
 mod schedule;
 mod sending;
+mod telemetry;

@@ -182,6 +182,7 @@ async fn a_command_that_was_cancelled_or_sent_is_not_put_off() {
         time: Timestamp::now(),
         subject: "cancelled".into(),
         data: serde_json::Map::new(),
+        trace: None,
     });
     assert!(matches!(cancelled.await.unwrap(), Cancelled::Done(told) if told.len() == 1));
     world.send("normal", &text("sent", ANNA)).await;

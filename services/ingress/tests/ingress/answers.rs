@@ -1,6 +1,7 @@
 //! Who is let in.
 
 use reqwest::StatusCode;
+use staffetta_runtime::config::TelemetryConfig;
 use staffetta_runtime::telemetry::Telemetry;
 
 use crate::harness::{Answer, Harness, SECRET, VERIFY_TOKEN, signature};
@@ -147,23 +148,41 @@ async fn other_addresses_and_methods_are_errors_of_the_same_kind() {
 
 #[tokio::test]
 async fn what_happened_shows_in_the_metrics() {
-    let telemetry = Telemetry::start().unwrap();
+    let telemetry = Telemetry::start(&TelemetryConfig::default(), "test").unwrap();
     let ingress = Harness::start().await;
     assert_eq!(ingress.post("{}").await.status, StatusCode::OK);
     ingress.post_to("main", "{}", None).await.assert_problem(401, "wrong-signature");
+    ingress.post_to("nobody-s", "{}", None).await.assert_problem(404, "unknown-app");
+    let refused = ingress.client.get(ingress.url("main")).send().await.unwrap();
+    Answer::of(refused).await.assert_problem(403, "wrong-verify-token");
+    ingress.client.get(ingress.url("main").replace("/meta", "/nowhere")).send().await.unwrap();
 
     let text = telemetry.render().unwrap();
 
+    let served = |method: &str, status: u16, route: &str| {
+        format!(
+            r#"http_server_request_duration_seconds_count{{http_request_method="{method}",http_response_status_code="{status}",http_route="{route}"}}"#
+        )
+    };
     for name in [
-        "staffetta_ingress_webhooks_total{outcome=\"stored\"}",
-        "staffetta_ingress_webhooks_total{outcome=\"unauthorized\"}",
+        served("POST", 200, "/webhooks/meta/{app}").as_str(),
+        &served("POST", 401, "/webhooks/meta/{app}"),
+        &served("GET", 403, "/webhooks/meta/{app}"),
+        &served("GET", 404, "none"),
+        "staffetta_ingress_webhooks_total{app=\"main\",outcome=\"stored\"}",
+        "staffetta_ingress_webhooks_total{app=\"main\",outcome=\"unauthorized\"}",
+        "staffetta_ingress_webhooks_total{app=\"main\",outcome=\"forbidden\"}",
+        "staffetta_ingress_webhooks_total{app=\"unknown\",outcome=\"unknown_app\"}",
         "staffetta_ingress_ack_duration_seconds_count",
         "staffetta_ingress_publish_duration_seconds_count",
         "staffetta_ingress_envelope_webhooks_count",
         "staffetta_ingress_queue_size_bytes",
+        "staffetta_ingress_queue_limit_bytes ",
+        "messaging_client_operation_duration_seconds_count{messaging_destination_name=\"WEBHOOKS\"",
     ] {
         assert!(text.contains(name), "no {name} in\n{text}");
     }
+    assert!(!text.contains("nobody-s") && !text.contains("nowhere"), "{text}");
 }
 
 #[tokio::test]

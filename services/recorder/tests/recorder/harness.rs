@@ -329,6 +329,7 @@ pub(crate) fn claim(id: &str) -> Claim {
         time: Timestamp::now(),
         subject: id.to_string(),
         data: Object::new(),
+        trace: None,
     };
     Claim {
         tenant,
@@ -343,6 +344,7 @@ pub(crate) fn claim(id: &str) -> Claim {
         sequence: 1,
         at: Timestamp::now(),
         in_doubt,
+        trace: None,
     }
 }
 

@@ -12,6 +12,7 @@ mod prune;
 mod random;
 mod receipts;
 mod replays;
+mod traces;
 
 /// Makes a test for each database.
 macro_rules! on_both {

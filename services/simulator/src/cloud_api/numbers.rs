@@ -69,11 +69,30 @@ pub(super) fn describe(channel: &Channel, now: u64) -> Map<String, Value> {
         "account_mode": "LIVE",
         "is_official_business_account": false,
         "is_pin_enabled": channel.registration.has_pin(),
+        "health_status": health(channel, registered),
     });
     match known {
         Value::Object(known) => known,
         _ => Map::new(),
     }
+}
+
+/// Whether messages can be sent: the worst of what stands in the way.
+fn health(channel: &Channel, registered: bool) -> Value {
+    let number = &channel.config.phone_number_id;
+    if registered {
+        let entity = json!({ "entity_type": "PHONE_NUMBER", "id": number, "can_send_message": "AVAILABLE" });
+        return json!({ "can_send_message": "AVAILABLE", "entities": [entity] });
+    }
+    let error = json!({
+        "error_code": 133_010,
+        "error_description": "The phone number is not registered.",
+        "possible_solution": "Register the phone number.",
+    });
+    let entity = json!({
+        "entity_type": "PHONE_NUMBER", "id": number, "can_send_message": "BLOCKED", "errors": [error],
+    });
+    json!({ "can_send_message": "BLOCKED", "entities": [entity] })
 }
 
 /// `GET /<number>`: what is known of it, or the `fields` asked for.

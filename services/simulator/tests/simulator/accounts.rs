@@ -218,3 +218,25 @@ async fn a_user_s_message_can_be_marked_as_read() {
     assert_eq!((channel.marked_read, channel.typing), (2, 1));
     assert_eq!((channel.received, channel.refused.len()), (0, 0), "no send");
 }
+
+#[tokio::test]
+async fn a_token_tells_what_it_is_until_it_ends() {
+    let world = World::start().await;
+    let own = format!("debug_token?input_token={TOKEN}");
+    let (status, answer) = get(&world, &own).await;
+    let data = &answer["data"];
+    assert_eq!((status, &data["is_valid"], &data["expires_at"]), (200, &json!(true), &json!(0)));
+    let (status, answer) = get(&world, "debug_token?input_token=nobody-s").await;
+    assert_eq!((status, &answer["data"]["is_valid"]), (200, &json!(false)));
+    assert_eq!(answer["data"]["error"]["code"], 190);
+    let (status, answer) = get(&world, "debug_token").await;
+    assert_eq!((status, code(&answer)), (400, 100));
+
+    world.simulator.set_token_end(NUMBER, Some(4_000_000_000)).unwrap();
+    assert_eq!(get(&world, &own).await.1["data"]["expires_at"], 4_000_000_000_u64);
+    world.simulator.set_token_end(NUMBER, Some(1)).unwrap();
+    assert_eq!(code(&get(&world, &own).await.1), 190);
+    assert_eq!(code(&world.send(&text(USER, "ciao")).await.1), 190);
+    world.simulator.set_token(NUMBER, TOKEN).unwrap();
+    assert_eq!(get(&world, &own).await.1["data"]["is_valid"], true);
+}

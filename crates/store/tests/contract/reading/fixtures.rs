@@ -24,6 +24,7 @@ pub(crate) fn event(kind: EventType, key: &[&str], subject: &str, at: Timestamp,
         time: at,
         subject: subject.to_owned(),
         data,
+        trace: None,
     }
 }
 

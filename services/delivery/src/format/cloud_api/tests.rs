@@ -40,6 +40,7 @@ fn event(kind: EventType, subject: &str, data: Value) -> Event {
         time: "2026-11-21T09:30:00Z".parse().unwrap(),
         subject: subject.into(),
         data: data.as_object().unwrap().clone(),
+        trace: None,
     }
 }
 
