@@ -10,13 +10,15 @@ is none; no answer at all where no pod of the component is scraped.
 {{- if eq .component "recorder" -}}
 max(staffetta_stream_oldest_seconds{stream="WEBHOOKS"{{ $also }}})
 {{- else if eq .component "dispatcher" -}}
-{{- /* A channel that used its rate within a minute waits for the provider, and a held one for its owner. */ -}}
+{{- /* A channel that used its rate within a minute waits for the provider, a held one for its owner, and a few commands for
+their recipients' turns: one that the provider puts off for an hour would else keep all pods there. */ -}}
 max(
   max by (tenant, channel) (staffetta_channel_oldest_seconds{{ $all }})
   and on (tenant, channel) (
     max by (tenant, channel) (max_over_time(staffetta_channel_rate_used{{ $all }}[1m]))
     < 0.9 * max by (tenant, channel) (staffetta_channel_rate_limit{{ $all }})
   )
+  and on (tenant, channel) sum by (tenant, channel) (staffetta_channel_waiting{{ $all }}) > 100
   unless on (tenant, channel) max by (tenant, channel) (staffetta_channel_held{{ $all }}) > 0
 ) or 0 * max(staffetta_dispatcher_parts{{ $all }})
 {{- else if eq .component "delivery" -}}
