@@ -17,7 +17,7 @@ const WRONG: Duration = Duration::from_secs(2);
 /// What an HTTP date leaves out.
 const SECOND: Duration = Duration::from_secs(1);
 
-const TODO: &str = "Let all machines keep their clocks by NTP (`timedatectl`, `chronyc tracking`). Times in events and in \
+const ADVICE: &str = "Let all machines keep their clocks by NTP (`timedatectl`, `chronyc tracking`). Times in events and in \
                     the attempt log are written by one machine and compared by another: holds, expiry, schedules and \
                     retention are wrong by as much.";
 
@@ -55,7 +55,7 @@ fn compare(whose: &str, reading: Result<ClockReading, String>, notes: &mut Notes
         span(reading.ahead),
         reading.uncertainty.as_millis()
     );
-    notes.at(level, "clocks.skew", Some(whose), seen, TODO);
+    notes.at(level, "clocks.skew", Some(whose), seen, ADVICE);
 }
 
 /// The clock that differs most, of the servers that answered for the streams.
