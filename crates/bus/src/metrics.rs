@@ -7,12 +7,6 @@ use opentelemetry::{KeyValue, global};
 
 use crate::streams::{DEAD, EVENTS, SEND, WEBHOOKS};
 
-/// Bounds in seconds, from 0.1 ms to 60 s: those of all durations of a Staffetta process.
-const SECONDS: [f64; 18] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    30.0, 60.0,
-];
-
 /// The instruments of a connection. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
@@ -25,7 +19,6 @@ impl Metrics {
             .f64_histogram("messaging.client.operation.duration")
             .with_unit("s")
             .with_description("From a publish to its acknowledgement, by stream")
-            .with_boundaries(SECONDS.to_vec())
             .build();
         Self { operations }
     }

@@ -5,6 +5,7 @@ mod admin;
 mod logs;
 mod otlp;
 mod process;
+mod requests;
 
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use opentelemetry::metrics::{Histogram, Meter};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
-use opentelemetry_sdk::metrics::{Instrument, SdkMeterProvider, Stream};
+use opentelemetry_sdk::metrics::{Aggregation, Instrument, InstrumentKind, SdkMeterProvider, Stream};
 use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use tokio::task::JoinSet;
@@ -23,6 +24,7 @@ use tracing::warn;
 
 pub use self::admin::serve_admin;
 pub use self::logs::start_logs;
+pub use self::requests::{Served, method_label, requested};
 use crate::config::TelemetryConfig;
 
 /// What a process measures of itself.
@@ -68,7 +70,7 @@ impl Telemetry {
             .context("setting up the metrics exporter")?;
         let mut meters = SdkMeterProvider::builder()
             .with_resource(resource.clone())
-            .with_view(bounded)
+            .with_view(collected)
             .with_reader(exporter);
         if let Some(reader) = otlp::metrics(config)? {
             meters = meters.with_reader(reader);
@@ -145,10 +147,17 @@ fn resource(service: &'static str) -> Resource {
     }
 }
 
-fn bounded(instrument: &Instrument) -> Option<Stream> {
+/// How an instrument is collected, whichever crate made it.
+fn collected(instrument: &Instrument) -> Option<Stream> {
     let by_entry = BY_ENTRY.iter().any(|prefix| instrument.name().starts_with(prefix));
     let limit = if by_entry { SERIES_BY_ENTRY } else { SERIES };
-    Stream::builder().with_cardinality_limit(limit).build().ok()
+    let mut stream = Stream::builder().with_cardinality_limit(limit);
+    if instrument.kind() == InstrumentKind::Histogram && instrument.unit() == "s" {
+        let boundaries = SECONDS.to_vec();
+        stream = stream
+            .with_aggregation(Aggregation::ExplicitBucketHistogram { boundaries, record_min_max: true });
+    }
+    stream.build().ok()
 }
 
 /// Where a service gets its instruments.
@@ -156,28 +165,13 @@ pub fn meter() -> Meter {
     opentelemetry::global::meter("staffetta")
 }
 
-/// The bounds of histograms of durations in seconds, from 0.1 ms to 60 s.
-pub const SECONDS: [f64; 18] = [
+/// The bounds of every histogram of durations in seconds, from 0.1 ms to 60 s.
+const SECONDS: [f64; 18] = [
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
     30.0, 60.0,
 ];
 
-/// A histogram of durations in seconds, from 0.1 ms to 60 s.
+/// A histogram of durations in seconds.
 pub fn seconds(name: &'static str, description: &'static str) -> Histogram<f64> {
-    meter()
-        .f64_histogram(name)
-        .with_unit("s")
-        .with_description(description)
-        .with_boundaries(SECONDS.to_vec())
-        .build()
-}
-
-/// The semantic conventions' `http.server.request.duration`: requests that a process answers.
-pub fn served() -> Histogram<f64> {
-    seconds("http.server.request.duration", "From a request's head to its answer")
-}
-
-/// The semantic conventions' `http.client.request.duration`: requests that a process makes.
-pub fn requested() -> Histogram<f64> {
-    seconds("http.client.request.duration", "From a request to its answer")
+    meter().f64_histogram(name).with_unit("s").with_description(description).build()
 }

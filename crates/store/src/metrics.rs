@@ -9,12 +9,6 @@ use opentelemetry::{KeyValue, global};
 use crate::Backend;
 use crate::types::StoreError;
 
-/// Bounds in seconds, from 0.1 ms to 60 s: those of all durations of a Staffetta process.
-const SECONDS: [f64; 18] = [
-    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    30.0, 60.0,
-];
-
 /// The instruments of one store and its clones.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
@@ -57,7 +51,6 @@ impl Metrics {
             .f64_histogram("db.client.operation.duration")
             .with_unit("s")
             .with_description("One operation of the store, with all its statements")
-            .with_boundaries(SECONDS.to_vec())
             .build();
         Self { operations, system: backend.system() }
     }

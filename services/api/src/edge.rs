@@ -3,14 +3,12 @@
 use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{HeaderValue, Method};
+use axum::http::HeaderValue;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use opentelemetry::KeyValue;
-use opentelemetry::metrics::Histogram;
 use staffetta_bus::TRACEPARENT;
 use staffetta_domain::TraceParent;
-use staffetta_runtime::telemetry::served;
+use staffetta_runtime::telemetry::{Served, method_label};
 use staffetta_runtime::trace::{Span, Step};
 use tokio::time::{Instant, timeout};
 
@@ -20,18 +18,6 @@ use crate::provider::UPLOAD_TIME;
 /// Longest time for a request, from its head to its answer. The steps of every handler have limits of their own that
 /// add up to less: this one only guards against a mistake there.
 const REQUEST_LIMIT: Duration = Duration::from_secs(15);
-
-/// What the requests are measured with.
-#[derive(Clone, Debug)]
-pub(crate) struct Edge {
-    duration: Histogram<f64>,
-}
-
-impl Default for Edge {
-    fn default() -> Self {
-        Self { duration: served() }
-    }
-}
 
 #[derive(Debug, thiserror::Error)]
 enum NoAnswer {
@@ -56,7 +42,7 @@ impl IntoResponse for NoAnswer {
 
 /// Answers for `next` when it takes too long, and measures the answer. What `next` does belongs to the request's step in
 /// its trace, which stands in the header `traceparent` from here on.
-pub(crate) async fn guard(State(edge): State<Edge>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn guard(State(served): State<Served>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
     // Outside text must not become a metric's label: there would be no end to them.
     let route = request.extensions().get::<MatchedPath>().cloned();
@@ -67,17 +53,11 @@ pub(crate) async fn guard(State(edge): State<Edge>, mut request: Request, next: 
     let answered = timeout(limit, next.run(request)).await;
     let response = answered.unwrap_or_else(|_| NoAnswer::TimedOut.into_response());
     let status = response.status();
-    let mut labels = vec![
-        KeyValue::new("http.route", route.to_owned()),
-        KeyValue::new("http.request.method", method),
-        KeyValue::new("http.response.status_code", i64::from(status.as_u16())),
-    ];
     span.set("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {
-        labels.push(KeyValue::new("error.type", status.as_str().to_owned()));
         span.fail(status.as_str().to_owned());
     }
-    edge.duration.record(started.elapsed().as_secs_f64(), &labels);
+    served.answered(method, route.to_owned(), status, started.elapsed());
     response
 }
 
@@ -96,19 +76,6 @@ fn begin(request: &mut Request, method: &'static str, route: &str) -> Span {
 /// Only files are large enough to take longer.
 fn limit(route: &str) -> Duration {
     if route == "/v1/media" || route == "/graph/{version}/{id}/media" { UPLOAD_TIME } else { REQUEST_LIMIT }
-}
-
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::HEAD => "HEAD",
-        Method::OPTIONS => "OPTIONS",
-        _ => "_OTHER",
-    }
 }
 
 /// Where no route leads.

@@ -38,7 +38,7 @@ use staffetta_providers::graph::Graph;
 use staffetta_runtime::Health;
 use staffetta_runtime::config::{ApiConfig, GraphConfig};
 use staffetta_runtime::http::{Limits, serve};
-use staffetta_runtime::telemetry::requested;
+use staffetta_runtime::telemetry::{Served, requested};
 use staffetta_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
@@ -47,7 +47,7 @@ use tracing::info;
 use utoipa_axum::router::OpenApiRouter;
 
 pub use crate::callout::NatsCallout;
-use crate::edge::Edge;
+
 use crate::events::Live;
 use crate::limits::Gate;
 use crate::messages::Notes;
@@ -212,7 +212,7 @@ fn router(routes: Router<App>, app: App) -> Router {
         .fallback(edge::no_route)
         .method_not_allowed_fallback(edge::no_method)
         .layer(middleware::from_fn_with_state(app.clone(), limits::guard))
-        .layer(middleware::from_fn_with_state(Edge::default(), edge::guard))
+        .layer(middleware::from_fn_with_state(Served::default(), edge::guard))
         .layer(middleware::from_fn(graph::speak))
         .with_state(app)
 }

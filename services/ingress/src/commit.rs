@@ -115,8 +115,8 @@ impl Desk {
         self.pace.is_stalled().then_some(Outcome::Slow)
     }
 
-    /// Has a webhook stored that arrived at `arrived`, by a request of `trace`. [`Outcome::Stored`] means that NATS has acknowledged it; any
-    /// other outcome leaves open whether it is stored.
+    /// Has a webhook stored that arrived at `arrived`, by a request of `trace`. [`Outcome::Stored`] means that NATS has
+    /// acknowledged it; any other outcome leaves open whether it is stored.
     pub(crate) async fn store(
         &self,
         encoded: Bytes,

@@ -22,7 +22,8 @@ use crate::envelope::{Writer, new_id};
 use crate::keys::{AppKeys, Keys, Signature};
 use crate::linger::Linger;
 use crate::metrics::Metrics;
-use crate::visit::{NO_ROUTE, Visit, WEBHOOKS, method_label};
+use crate::visit::{NO_ROUTE, Visit, WEBHOOKS};
+use staffetta_runtime::telemetry::method_label;
 
 const SIGNATURE: HeaderName = HeaderName::from_static("x-hub-signature-256");
 
@@ -50,14 +51,14 @@ pub(crate) fn router(door: Door) -> Router {
 async fn no_route(State(door): State<Arc<Door>>, method: Method) -> Problem {
     let (started, status) = (Instant::now(), StatusCode::NOT_FOUND);
     let answer = problem(status, "not-found", "nothing is here");
-    door.metrics.served(method_label(&method), NO_ROUTE, status, started.elapsed());
+    door.metrics.served.answered(method_label(&method), NO_ROUTE, status, started.elapsed());
     answer
 }
 
 async fn no_method(State(door): State<Arc<Door>>, method: Method) -> Problem {
     let (started, status) = (Instant::now(), StatusCode::METHOD_NOT_ALLOWED);
     let answer = problem(status, "method-not-allowed", "only GET and POST");
-    door.metrics.served(method_label(&method), WEBHOOKS, status, started.elapsed());
+    door.metrics.served.answered(method_label(&method), WEBHOOKS, status, started.elapsed());
     answer
 }
 

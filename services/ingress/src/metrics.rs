@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::http::StatusCode;
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram};
-use staffetta_runtime::telemetry::{meter, seconds, served};
+use staffetta_runtime::telemetry::{Served, meter, seconds};
 use tokio::sync::Semaphore;
 
 use crate::answer::Outcome;
@@ -16,7 +15,7 @@ use crate::keys::AppKeys;
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     webhooks: Counter<u64>,
-    served: Histogram<f64>,
+    pub(crate) served: Served,
     answered: Histogram<f64>,
     published: Histogram<f64>,
     fill: Histogram<u64>,
@@ -30,7 +29,7 @@ impl Metrics {
                 .u64_counter("staffetta.ingress.webhooks")
                 .with_description("Webhooks, by how they ended.")
                 .build(),
-            served: served(),
+            served: Served::default(),
             answered: seconds("staffetta.ingress.ack.duration", "From a webhook's last byte to its 200."),
             published: seconds(
                 "staffetta.ingress.publish.duration",
@@ -79,26 +78,6 @@ impl Metrics {
             None => KeyValue::new("app", "unknown"),
         };
         self.webhooks.add(1, &[app, KeyValue::new("outcome", outcome.name())]);
-    }
-
-    /// A request was answered.
-    pub(crate) fn served(
-        &self,
-        method: &'static str,
-        route: &'static str,
-        status: StatusCode,
-        time: Duration,
-    ) {
-        let method = KeyValue::new("http.request.method", method);
-        let route = KeyValue::new("http.route", route);
-        let code = KeyValue::new("http.response.status_code", i64::from(status.as_u16()));
-        let time = time.as_secs_f64();
-        if status.is_server_error() {
-            let error = KeyValue::new("error.type", status.as_str().to_owned());
-            self.served.record(time, &[method, route, code, error]);
-        } else {
-            self.served.record(time, &[method, route, code]);
-        }
     }
 
     pub(crate) fn stored_after(&self, time: Duration) {

@@ -3,6 +3,7 @@
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use staffetta_bus::TRACEPARENT;
 use staffetta_domain::TraceParent;
+use staffetta_runtime::telemetry::method_label;
 use staffetta_runtime::trace::{Span, Step};
 use tokio::time::Instant;
 
@@ -64,7 +65,7 @@ impl Visit {
 
     /// It is answered with `status`; `outcome` says why, unless all is well.
     pub(crate) fn end(mut self, status: StatusCode, outcome: Option<Outcome>, metrics: &Metrics) {
-        metrics.served(self.method, WEBHOOKS, status, self.started.elapsed());
+        metrics.served.answered(self.method, WEBHOOKS, status, self.started.elapsed());
         if self.span.is_recording() {
             self.span.set("http.response.status_code", i64::from(status.as_u16()));
             if let Some(outcome) = outcome {
@@ -75,19 +76,5 @@ impl Visit {
             }
         }
         self.span.end();
-    }
-}
-
-/// A method as a label: others than these there may be any number of.
-pub(crate) fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::PATCH => "PATCH",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "_OTHER",
     }
 }
