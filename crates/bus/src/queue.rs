@@ -220,7 +220,7 @@ impl SendQueue {
     /// more, whoever took them away. The others may be there or not; repeating it is harmless.
     ///
     /// # Errors
-    /// If it is not sure of any of them that it is gone.
+    /// If it is not sure of any of them that it is gone. What was asked for may still be done, as soon as NATS is back.
     pub async fn delete(&self, sequences: &[u64]) -> Result<Vec<u64>, QueueError> {
         let deletions = stream::iter(sequences.to_vec())
             .map(|sequence| async move { (sequence, self.delete_one(sequence).await) });
