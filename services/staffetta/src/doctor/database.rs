@@ -7,9 +7,9 @@ use super::finding::{Area, Finding, Level, Notes};
 use super::patient::{Patient, within};
 use super::print::{size, span};
 
-/// How long events should, and must, wait before they are told.
-const SHOULD: SignedDuration = SignedDuration::from_secs(30);
-const MUST: SignedDuration = SignedDuration::from_secs(300);
+/// How long events may, and must not, wait before they are told: as the alert `StaffettaOutboxWait`.
+const SHOULD: SignedDuration = SignedDuration::from_secs(60);
+const MUST: SignedDuration = SignedDuration::from_secs(600);
 /// The part of the server's connections from which on few, or none, are left.
 const FEW_LEFT: u64 = 80;
 const NONE_LEFT: u64 = 95;

@@ -9,8 +9,9 @@ use super::print::{counted, span};
 
 /// Most problems that are told one by one.
 const MOST: usize = 20;
-/// How long before its end a key is worth a word.
-const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// How long before its end a key is worth a note, and a warning: then the alert `StaffettaKeyExpires` fires as well.
+const NOTED: SignedDuration = SignedDuration::from_hours(30 * 24);
+const SOON: SignedDuration = SignedDuration::from_hours(7 * 24);
 
 pub(super) fn examine(patient: &Patient<'_>) -> Vec<Finding> {
     let mut notes = Notes::of(Area::Registry);
@@ -125,24 +126,25 @@ fn keys(registry: &Registry, notes: &mut Notes) {
     let now = Timestamp::now();
     let mut keys: Vec<_> = registry.keys().filter_map(|key| Some((key, key.expires?))).collect();
     keys.sort_unstable_by(|(a, _), (b, _)| (&a.tenant.id, &a.id).cmp(&(&b.tenant.id, &b.id)));
-    let mut soon = 0;
+    let mut told = 0;
     for (key, expires) in keys {
         let left = expires.duration_since(now);
-        if left > SOON {
+        if left > NOTED {
             continue;
         }
-        soon += 1;
+        told += 1;
         let name = format!("{}/{}", key.tenant.id, key.name.as_deref().unwrap_or(&key.id));
         let (level, seen, todo) = if left.is_positive() {
             let todo = "Give the tenant a new key beside it, and let it change over before this one ends.";
-            (Level::Warning, format!("the API key ends in {}", span(left)), todo)
+            let level = if left < SOON { Level::Warning } else { Level::Note };
+            (level, format!("the API key ends in {}", span(left)), todo)
         } else {
             let todo = "Nobody gets in with it any more: remove it from the registry.";
             (Level::Note, format!("the API key ended {} ago", span(left)), todo)
         };
         notes.at(level, "registry.key", Some(&name), seen, todo);
     }
-    if soon == 0 {
+    if told == 0 {
         notes.ok("registry.key", None, "no API key ends within 30 days");
     }
 }

@@ -10,8 +10,8 @@ use super::patient::{Patient, within};
 use super::print::{size, span};
 use crate::run::retention;
 
-/// The part of a limit from which on a stream is nearly, or all but, full.
-const NEARLY_FULL: u64 = 75;
+/// The part of a limit (%) from which on a stream is nearly, or all but, full: as the alert `StaffettaStreamFull`.
+const NEARLY_FULL: u64 = 70;
 const FULL: u64 = 90;
 /// Settings without which a stream does not do its work; others only say how much of it.
 const ESSENTIAL: [&str; 9] = [

@@ -4,6 +4,7 @@
 
 mod away;
 mod provider;
+mod registry;
 mod storage;
 mod streams;
 mod well;

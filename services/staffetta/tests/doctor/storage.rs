@@ -37,7 +37,7 @@ async fn a_schema_that_is_behind_or_ahead_is_told_of() {
 #[tokio::test]
 async fn events_that_are_not_told_are_an_error_once_they_are_old() {
     let world = World::new().await;
-    sql(&world, "INSERT INTO outbox VALUES (1, '{1,2}', now() - interval '1 minute')").await;
+    sql(&world, "INSERT INTO outbox VALUES (1, '{1,2}', now() - interval '2 minutes')").await;
     let said = world.doctor(&["--only", "database"]).await;
     said.says("warning", "database.outbox", None, "2 events wait to be told");
     sql(&world, "UPDATE outbox SET recorded_at = now() - interval '1 hour'").await;
