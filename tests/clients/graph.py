@@ -25,7 +25,7 @@ PICTURE = bytes.fromhex(
 
 
 def connect(args):
-    session = httpx.Client(timeout=20, trust_env=False)
+    session = httpx.Client(timeout=60, trust_env=False)
     client = WhatsApp(
         phone_id=args.phone_id,
         token=os.environ["GRAPH_TOKEN"],

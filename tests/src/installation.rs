@@ -305,17 +305,22 @@ impl Installation {
     /// Waits until these events are told, and gives back all events so far.
     ///
     /// # Errors
-    /// When they are not told in time: names one that is missing.
+    /// When none of those that are missing is told in time: names one.
     pub async fn told(&self, streams: &Streams, wanted: &[(&str, String)]) -> anyhow::Result<Vec<SeenEvent>> {
         let mut missing: HashSet<_> =
             wanted.iter().map(|(kind, subject)| ((*kind).to_owned(), subject.clone())).collect();
         let mut seen = 0;
-        let told = until("events", LIMIT, async || {
-            seen = streams.strike_off(seen, &mut missing).await.ok()?;
-            missing.is_empty().then_some(())
-        });
-        let told = told.await;
-        told.with_context(|| format!("{} not told, among them {:?}", missing.len(), missing.iter().next()))?;
+        while !missing.is_empty() {
+            let before = missing.len();
+            let told = until("events", LIMIT, async || {
+                seen = streams.strike_off(seen, &mut missing).await.ok()?;
+                (missing.len() < before).then_some(())
+            });
+            let told = told.await;
+            told.with_context(|| {
+                format!("{} not told, among them {:?}", missing.len(), missing.iter().next())
+            })?;
+        }
         streams.events().await
     }
 

@@ -1,6 +1,7 @@
 //! `staffetta` as a process.
 
 use std::env;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Output};
 use std::time::Duration;
@@ -105,6 +106,38 @@ impl Service {
     #[must_use]
     pub fn process(&self) -> &Process {
         &self.process
+    }
+
+    /// Waits until it shows this value of a metric with these labels: what it knows shows there.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn shows(&self, metric: &str, labels: &[(&str, &str)], value: &str) -> anyhow::Result<()> {
+        let url = format!("http://{}/metrics", self.admin_address());
+        let begin = format!("{metric}{{");
+        let labels: Vec<String> = labels.iter().map(|(name, value)| format!("{name}={value:?}")).collect();
+        let is_it = |line: &str| {
+            line.starts_with(&begin)
+                && labels.iter().all(|label| line.contains(label))
+                && line.rsplit(' ').next() == Some(value)
+        };
+        let shown = until(metric, LIMIT, async || {
+            let answer = self.http.get(&url).send().await.ok()?.error_for_status().ok()?;
+            answer.text().await.ok()?.lines().any(is_it).then_some(())
+        });
+        shown.await.with_context(|| format!("it does not show {value} with {labels:?}"))
+    }
+
+    /// Whether it has kept every part that it owned, as its log says. One that stands still for some seconds, because
+    /// the machine has no time for it, loses them; what was under way then comes once more, as it may.
+    #[must_use]
+    pub fn kept_its_parts(&self) -> bool {
+        let log = fs::read_to_string(self.process.folder().join("log")).unwrap_or_default();
+        let lost = |line: &str| {
+            line.contains("parts lost")
+                || line.contains("parts changed hands") && !line.contains("\"lost\":0,")
+        };
+        !log.lines().any(lost)
     }
 
     /// Whether it is ready for work, as it says itself.

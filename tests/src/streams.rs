@@ -15,10 +15,15 @@ use staffetta_proto::{Message as _, v1};
 use staffetta_testkit::until;
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::{ANSWER, LIMIT};
+use crate::LIMIT;
 
 /// Messages that are read at a time.
 const PARALLEL: usize = 64;
+/// Messages that are published before the first acknowledgement is waited for.
+const AT_ONCE: usize = 250;
+/// Longest wait for an answer of NATS. A server that is killed takes some with it, and whoever waits for one loses that
+/// time.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// A connection to the streams. Clones share it, and what was read.
 #[derive(Clone, Debug)]
@@ -92,6 +97,24 @@ impl Streams {
     ) -> anyhow::Result<()> {
         let stored = self.jetstream.publish_with_headers(subject, headers, payload.into()).await?;
         stored.await.context("a publish was not acknowledged")?;
+        Ok(())
+    }
+
+    /// Publishes these without waiting for one before the next, and then for all acknowledgements.
+    pub(crate) async fn publish_all(
+        &self,
+        publishes: Vec<(String, HeaderMap, Vec<u8>)>,
+    ) -> anyhow::Result<()> {
+        let mut publishes = publishes.into_iter().peekable();
+        while publishes.peek().is_some() {
+            let mut stored = Vec::with_capacity(AT_ONCE);
+            for (subject, headers, payload) in publishes.by_ref().take(AT_ONCE) {
+                stored.push(self.jetstream.publish_with_headers(subject, headers, payload.into()).await?);
+            }
+            for stored in stored {
+                stored.await.context("a publish was not acknowledged")?;
+            }
+        }
         Ok(())
     }
 

@@ -25,6 +25,15 @@ pub fn text(id: &str, to: &str) -> Value {
     json!({ "id": id, "to": to, "type": "text", "text": { "body": id } })
 }
 
+fn headers(id: Option<&str>, content_type: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("Content-Type", content_type);
+    if let Some(id) = id {
+        headers.insert("Nats-Msg-Id", id);
+    }
+    headers
+}
+
 impl Tenant {
     pub(crate) fn new(number: Number, streams: Streams, api: &str, http: reqwest::Client) -> Self {
         Self { number, streams, api: format!("http://{api}"), http }
@@ -54,6 +63,19 @@ impl Tenant {
             self.send(command).await?;
         }
         Ok(())
+    }
+
+    /// Publishes commands in JSON, all at once and in this order: where the time that it takes matters.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub async fn send_at_once(&self, commands: &[Value]) -> anyhow::Result<()> {
+        let subject = self.subject(self.number.channel, "normal");
+        let publishes = commands.iter().map(|command| {
+            let headers = headers(command["id"].as_str(), "application/json");
+            (subject.clone(), headers, command.to_string().into())
+        });
+        self.streams.publish_all(publishes.collect()).await
     }
 
     /// Publishes a text command in Protocol Buffers.
@@ -86,12 +108,7 @@ impl Tenant {
         content_type: &str,
         payload: Vec<u8>,
     ) -> anyhow::Result<()> {
-        let mut headers = HeaderMap::new();
-        headers.insert("Content-Type", content_type);
-        if let Some(id) = id {
-            headers.insert("Nats-Msg-Id", id);
-        }
-        self.streams.publish(subject, headers, payload).await
+        self.streams.publish(subject, headers(id, content_type), payload).await
     }
 
     /// `POST /v1/messages`: status and body of the answer.

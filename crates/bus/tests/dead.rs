@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,6 +19,7 @@ struct World {
     _nats: NatsServer,
     bus: Bus,
     dead: DeadStream,
+    written: AtomicU64,
 }
 
 impl World {
@@ -26,7 +28,7 @@ impl World {
         let bus = Bus::connect(nats.url(), "test").await.unwrap();
         let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 20, lane_max_commands: 10 };
         bus.set_up_streams(&retention).await.unwrap();
-        Self { _nats: nats, dead: DeadStream::new(bus.clone()), bus }
+        Self { _nats: nats, dead: DeadStream::new(bus.clone()), bus, written: AtomicU64::new(0) }
     }
 
     async fn write(&self, tenant: Option<&str>, reason: &'static str, payload: Bytes) {
@@ -45,9 +47,10 @@ impl World {
         };
         let subject = dead_subject(letter.service, letter.tenant.as_ref(), letter.channel.as_ref());
         let (headers, payload) = dead_letter_message(&letter);
-        let deadline = Instant::now() + Duration::from_secs(10);
-        let id = Timestamp::now().to_string();
-        assert!(!self.bus.publish(subject, &id, headers, payload, deadline).await.unwrap().duplicate);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // Whether it was there already says nothing: an answer that is late is asked for again.
+        let id = self.written.fetch_add(1, Ordering::Relaxed).to_string();
+        self.bus.publish(subject, &id, headers, payload, deadline).await.unwrap();
     }
 
     /// `unrouted` and `malformed` of nobody, then `refused` of acme and of other; as often as that.

@@ -12,6 +12,9 @@ use staffetta_domain::{Event, EventId, EventType, Object};
 use staffetta_testkit::NatsServer;
 use tokio::time::{Instant, timeout};
 
+/// Longest wait for anything.
+const LIMIT: Duration = Duration::from_secs(60);
+
 fn event(tenant: &str, n: u32) -> Event {
     Event {
         id: EventId::of(&[tenant, &n.to_string()]),
@@ -27,7 +30,7 @@ fn event(tenant: &str, n: u32) -> Event {
 
 async fn tell(bus: &Bus, event: &Event, encoding: Encoding) {
     let (headers, payload) = event_message(event, encoding);
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + LIMIT;
     bus.publish(event_subject(event), event.id.as_str(), headers, payload, deadline).await.unwrap();
 }
 
@@ -68,7 +71,7 @@ async fn a_reader_sees_its_tenants_events_alone_and_from_its_place_on() {
 #[tokio::test]
 async fn what_nobody_understands_is_passed_over() {
     let (_server, bus, log) = world().await;
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + LIMIT;
     let subject = "staffetta.v1.event.acme.orders.message-received".to_owned();
     bus.publish(subject, "odd", HeaderMap::new(), "odd".into(), deadline).await.unwrap();
     tell(&bus, &event("acme", 1), Encoding::Json).await;
@@ -86,10 +89,10 @@ async fn readers_are_woken_by_what_is_stored_together_too() {
         let (headers, payload) = event_message(&event, Encoding::Json);
         Outgoing { subject: event_subject(&event), id: event.id.to_string(), headers, payload }
     });
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + LIMIT;
     bus.publish_together(outgoing.collect(), deadline).await.unwrap();
     for sequence in 1..5 {
-        let wake = timeout(Duration::from_secs(5), wakes.next()).await.unwrap().unwrap();
+        let wake = timeout(LIMIT, wakes.next()).await.unwrap().unwrap();
         assert_eq!((wake.tenant.as_str(), wake.sequence), ("acme", sequence));
     }
 }

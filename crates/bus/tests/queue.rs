@@ -3,17 +3,21 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::collections::VecDeque;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use futures_util::{Stream, StreamExt};
-use staffetta_bus::{Batch, Bus, QueueError, QueuedMessage, Retention, SendQueue, SendSubject, Wake};
-use staffetta_testkit::NatsServer;
+use staffetta_bus::{
+    Batch, Bus, PublishError, QueueError, QueuedMessage, Retention, SendQueue, SendSubject, Wake,
+};
+use staffetta_testkit::{FaultProxy, NatsServer};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(60);
 
 struct World {
     nats: NatsServer,
@@ -236,6 +240,37 @@ async fn nothing_is_gone_because_nobody_answers() {
     })
     .await
     .unwrap();
+}
+
+#[tokio::test]
+async fn a_lane_that_is_full_at_the_repeat_does_not_say_that_nothing_was_stored() {
+    let world = World::without_streams().await;
+    let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 20, lane_max_commands: 1 };
+    world.bus.set_up_streams(&retention).await.unwrap();
+    let normal = lane("normal");
+    let address = world.nats.url().trim_start_matches("nats://").parse().unwrap();
+    let proxy = FaultProxy::before(address).await.unwrap();
+    let bus = Bus::connect(&format!("nats://{}", proxy.address()), "behind the proxy").await.unwrap();
+    let publish = async |id: &'static str| {
+        let deadline = tokio::time::Instant::now() + LIMIT;
+        bus.publish(normal.subject(), id, HeaderMap::new(), "x".into(), deadline).await
+    };
+
+    proxy.stall().await.unwrap();
+    let said = bus.client().statistics().out_messages.load(Ordering::Relaxed);
+    let others = async {
+        world.publish(&normal, "another's").await;
+        // Neither the first try nor its repeat has come through.
+        staffetta_testkit::until("the repeat", LIMIT, async || {
+            (bus.client().statistics().out_messages.load(Ordering::Relaxed) >= said + 2).then_some(())
+        })
+        .await
+        .unwrap();
+        proxy.heal().await.unwrap();
+    };
+    let (published, ()) = tokio::join!(publish("a"), others);
+    assert!(matches!(published, Err(PublishError::TimedOut)), "{published:?}");
+    assert!(matches!(publish("b").await, Err(PublishError::Full)), "without a doubt it is known");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use staffetta_bus::{Bus, Receipt};
 use staffetta_domain::ChannelId;
 use staffetta_testkit::{FaultProxy, NatsServer, until};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
 
 fn channel(id: &str) -> ChannelId {
     id.parse().unwrap()

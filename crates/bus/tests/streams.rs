@@ -2,24 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-use std::net::TcpListener;
 use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use staffetta_bus::{Bus, Retention};
-use staffetta_testkit::{NatsOptions, NatsServer, until};
+use staffetta_testkit::{HeldPort, NatsOptions, NatsServer, until};
 
 const RETENTION: Retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 20, lane_max_commands: 1_000 };
+/// Longest wait for servers that have to agree first.
+const LIMIT: Duration = Duration::from_secs(120);
 const STREAMS: [&str; 6] = ["WEBHOOKS", "SEND", "EVENTS", "DEAD", "KV_REGISTRY", "KV_LEASES"];
 
 async fn bus(nats: &NatsServer) -> Bus {
     Bus::connect(nats.url(), "test").await.unwrap()
 }
 
-/// Two servers that keep streams together.
-async fn cluster() -> (NatsServer, NatsServer) {
-    let ports = [(); 2].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
-    let [one, other] = ports.map(|port| port.local_addr().unwrap().port());
+/// Two servers that keep streams together, and the ports where they meet.
+async fn cluster() -> ([NatsServer; 2], [HeldPort; 2]) {
+    let ports = [(); 2].map(|()| HeldPort::pick().unwrap());
+    let [one, other] = [&ports[0], &ports[1]].map(HeldPort::number);
     let server = |name: &str, own: u16| {
         let extra_config = format!(
             "server_name: {name}\ncluster {{ name: test, listen: \"127.0.0.1:{own}\", \
@@ -28,7 +29,7 @@ async fn cluster() -> (NatsServer, NatsServer) {
         NatsServer::start_with(NatsOptions { extra_config, ..NatsOptions::default() })
     };
     let (one, other) = tokio::join!(server("one", one), server("other", other));
-    (one.unwrap(), other.unwrap())
+    ([one.unwrap(), other.unwrap()], ports)
 }
 
 async fn config(bus: &Bus, name: &str) -> stream::Config {
@@ -117,19 +118,26 @@ async fn a_stream_of_a_version_before_is_brought_up_to_date() {
 
 #[tokio::test]
 async fn only_a_migration_takes_copies_away() {
-    let (nats, _other) = cluster().await;
-    let bus = bus(&nats).await;
+    let (nats, _ports) = cluster().await;
+    let bus = bus(&nats[0]).await;
+    let copies = async |name: &str| {
+        let found = async || bus.jetstream().get_stream(name).await.ok();
+        until(name, LIMIT, found).await.unwrap().cached_info().config.num_replicas
+    };
+    // Servers that elect a leader, at first or again, don't answer meanwhile.
     let two = Retention { replicas: 2, ..RETENTION };
     let made = async || bus.set_up_streams(&two).await.ok();
-    until("the cluster to make the streams", Duration::from_secs(60), made).await.unwrap();
+    until("the cluster to make the streams", LIMIT, made).await.unwrap();
 
     // A process that was told nothing of copies.
-    bus.set_up_streams(&RETENTION).await.unwrap();
+    let started = async || bus.set_up_streams(&RETENTION).await.ok();
+    until("the streams to be as they should", LIMIT, started).await.unwrap();
     for name in STREAMS {
-        assert_eq!(config(&bus, name).await.num_replicas, 2, "{name}");
+        assert_eq!(copies(name).await, 2, "{name}");
     }
-    bus.migrate_streams(&RETENTION).await.unwrap();
+    let migrated = async || bus.migrate_streams(&RETENTION).await.ok();
+    until("the migration", LIMIT, migrated).await.unwrap();
     for name in STREAMS {
-        assert_eq!(config(&bus, name).await.num_replicas, 1, "{name}");
+        assert_eq!(copies(name).await, 1, "{name}");
     }
 }

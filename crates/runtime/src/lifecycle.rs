@@ -112,7 +112,7 @@ fn ended_early(ended: Ended) -> anyhow::Result<()> {
 mod tests {
     use super::*;
 
-    const DRAIN: Duration = Duration::from_secs(5);
+    const DRAIN: Duration = Duration::from_secs(60);
 
     async fn nothing_more() -> anyhow::Result<Vec<Task>> {
         Ok(Vec::new())

@@ -5,6 +5,7 @@
 //! `STAFFETTA_TEST_KEEP=1` keeps each server's folder, with its log.
 
 mod nats;
+mod port;
 mod postgres;
 mod process;
 mod proxy;
@@ -16,6 +17,7 @@ use anyhow::Context;
 
 pub use self::{
     nats::{NatsOptions, NatsServer, NatsSync},
+    port::HeldPort,
     postgres::{Database, Postgres},
     process::{Process, Signal},
     proxy::FaultProxy,

@@ -1,19 +1,14 @@
 //! A real nats-server with JetStream on disk.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, path::PathBuf, process::Command, time::Duration};
 
 use anyhow::{Context, anyhow};
 use tokio::{io::AsyncReadExt, net::TcpStream};
 
-use crate::{Process, test_binary, until};
+use crate::{HeldPort, Process, test_binary, until};
 
-const START_LIMIT: Duration = Duration::from_secs(30);
-const STOP_LIMIT: Duration = Duration::from_secs(30);
+const START_LIMIT: Duration = Duration::from_secs(120);
+const STOP_LIMIT: Duration = Duration::from_secs(120);
 
 /// When JetStream writes are on disk for good.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,7 +29,7 @@ pub struct NatsOptions {
     pub max_payload: u32,
     /// Where streams live; by default in the server's own folder, which goes when the server does.
     pub store_dir: Option<PathBuf>,
-    /// The port on 127.0.0.1; by default a free one.
+    /// The port on 127.0.0.1; by default a free one, which stays the server's own through every restart.
     pub port: Option<u16>,
     /// Lines to add to the configuration file.
     pub extra_config: String,
@@ -58,6 +53,9 @@ pub struct NatsServer {
     process: Process,
     binary: PathBuf,
     options: NatsOptions,
+    port: u16,
+    /// None of a port that a caller chose.
+    _held: Option<HeldPort>,
     url: String,
 }
 
@@ -79,7 +77,16 @@ impl NatsServer {
     pub async fn start_with(options: NatsOptions) -> anyhow::Result<Self> {
         let binary = staffetta_locate::nats_server(&test_binary()?)
             .context("no nats-server of 2.15 or newer: run `cargo xtask tools`")?;
-        let mut server = Self { process: Process::new("nats-server")?, binary, options, url: String::new() };
+        let (port, held) = match options.port {
+            Some(port) => (port, None),
+            None => {
+                let held = HeldPort::pick().context("no free port for nats-server")?;
+                (held.number(), Some(held))
+            }
+        };
+        let url = format!("nats://127.0.0.1:{port}");
+        let process = Process::new("nats-server")?;
+        let mut server = Self { process, binary, options, port, _held: held, url };
         server.launch().await?;
         Ok(server)
     }
@@ -118,7 +125,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When it doesn't come up, for example because someone else took the port meanwhile.
+    /// When it doesn't come up, for example because someone else took meanwhile a port that a caller chose.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         if self.process.id().is_some() {
             self.stop().await?;
@@ -128,51 +135,32 @@ impl NatsServer {
 
     async fn launch(&mut self) -> anyhow::Result<()> {
         let folder = self.process.folder().to_owned();
-        let (config, ports) = (folder.join("nats.conf"), folder.join("ports"));
-        fs::create_dir_all(&ports)?;
-        fs::write(&config, self.config(&ports))?;
+        let config = folder.join("nats.conf");
+        fs::write(&config, self.config())?;
         let mut command = Command::new(&self.binary);
         command.arg("-c").arg(&config).current_dir(&folder);
         self.process.start(command)?;
-        let port = until("nats-server to be ready", START_LIMIT, async || {
-            match self.process.poll_end() {
-                Ok(None) => {}
-                Ok(Some(status)) => return Some(Err(anyhow!("nats-server ended at once ({status})"))),
-                Err(error) => return Some(Err(error)),
-            }
-            let port = self.options.port.or_else(|| written_port(&ports))?;
-            greets(port).await.then_some(Ok(port))
+        let ready = until("nats-server to be ready", START_LIMIT, async || match self.process.poll_end() {
+            Ok(None) => greets(self.port).await.then_some(Ok(())),
+            Ok(Some(status)) => Some(Err(anyhow!("nats-server ended at once ({status})"))),
+            Err(error) => Some(Err(error)),
         });
-        let port = port.await.flatten().with_context(|| self.process.log_end())?;
-        self.options.port = Some(port);
-        self.url = format!("nats://127.0.0.1:{port}");
-        Ok(())
+        ready.await.flatten().with_context(|| self.process.log_end())
     }
 
-    fn config(&self, ports: &Path) -> String {
-        let NatsOptions { sync, max_payload, store_dir, port, extra_config } = &self.options;
+    fn config(&self) -> String {
+        let NatsOptions { sync, max_payload, store_dir, extra_config, .. } = &self.options;
         let store_dir = store_dir.clone().unwrap_or_else(|| self.process.folder().join("store"));
-        // -1 lets the server pick one; it writes what it got into a file.
-        let port = port.map_or(-1, i32::from);
         let sync = match sync {
             NatsSync::Interval => "",
             NatsSync::Always => "sync_interval: always",
         };
         format!(
-            "host: 127.0.0.1\nport: {port}\nports_file_dir: {ports:?}\nmax_payload: {max_payload}\n\
-             jetstream {{\n  store_dir: {store_dir:?}\n  {sync}\n}}\n{extra_config}\n"
+            "host: 127.0.0.1\nport: {}\nmax_payload: {max_payload}\n\
+             jetstream {{\n  store_dir: {store_dir:?}\n  {sync}\n}}\n{extra_config}\n",
+            self.port
         )
     }
-}
-
-/// The port in the file that the server writes into this folder; none while it isn't there, or not whole.
-fn written_port(folder: &Path) -> Option<u16> {
-    let file = fs::read_dir(folder).ok()?.next()?.ok()?.path();
-    let text = fs::read_to_string(file).ok()?;
-    let (_, rest) =
-        ["nats", "tls"].iter().find_map(|scheme| text.split_once(&format!("{scheme}://127.0.0.1:")))?;
-    let (port, _) = rest.split_once('"')?;
-    port.parse().ok()
 }
 
 /// Whether a server speaks first, as NATS does once it serves.

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
     os::unix::{fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
@@ -18,14 +17,11 @@ use sqlx::{
 };
 use tokio::{sync::OnceCell, time::timeout};
 
-use crate::{Process, until};
+use crate::{HeldPort, Process, until};
 
-const INITDB_LIMIT: Duration = Duration::from_secs(120);
-const START_LIMIT: Duration = Duration::from_secs(60);
-const DATABASE_LIMIT: Duration = Duration::from_secs(60);
-
-/// Between finding a free port and taking it, another process may be quicker.
-const PORT_ATTEMPTS: usize = 5;
+const INITDB_LIMIT: Duration = Duration::from_secs(300);
+const START_LIMIT: Duration = Duration::from_secs(120);
+const DATABASE_LIMIT: Duration = Duration::from_secs(120);
 
 /// The superuser, who needs no password.
 const USER: &str = "staffetta";
@@ -36,7 +32,7 @@ static SHARED: OnceCell<Postgres> = OnceCell::const_new();
 #[derive(Debug)]
 pub struct Postgres {
     process: Process,
-    port: u16,
+    port: HeldPort,
     databases: AtomicU32,
 }
 
@@ -71,16 +67,10 @@ impl Postgres {
         let process = Process::new("postgres")?;
         let owner = Owner::of(process.folder())?;
         initdb(&bin, process.folder(), &owner, settings).await?;
-        let mut server = Self { process, port: 0, databases: AtomicU32::new(0) };
-        let mut attempt = 1;
-        loop {
-            match server.launch(&bin, &owner).await {
-                Ok(()) => return Ok(server),
-                // It ended by itself: the port may have been taken.
-                Err(_) if attempt < PORT_ATTEMPTS && server.process.id().is_none() => attempt += 1,
-                Err(error) => return Err(error),
-            }
-        }
+        let port = HeldPort::pick().context("no free port for postgres")?;
+        let mut server = Self { process, port, databases: AtomicU32::new(0) };
+        server.launch(&bin, &owner).await?;
+        Ok(server)
     }
 
     /// The process that all others of the cluster are children of.
@@ -120,7 +110,7 @@ impl Postgres {
             .await
             .with_context(|| format!("creating a database took longer than {DATABASE_LIMIT:?}"))?
             .with_context(|| format!("can't create a database from {template}"))?;
-        let url = format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port);
+        let url = format!("postgres://{USER}@127.0.0.1:{}/{name}", self.port.number());
         Ok(Database { name, url })
     }
 
@@ -128,7 +118,7 @@ impl Postgres {
     async fn connect(&self) -> sqlx::Result<PgConnection> {
         let options = PgConnectOptions::new_without_pgpass()
             .socket(self.process.folder())
-            .port(self.port)
+            .port(self.port.number())
             .username(USER)
             .database("postgres")
             .ssl_mode(PgSslMode::Disable);
@@ -136,9 +126,12 @@ impl Postgres {
     }
 
     async fn launch(&mut self, bin: &Path, owner: &Owner) -> anyhow::Result<()> {
-        self.port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let mut command = Command::new(bin.join("postgres"));
-        command.arg("-D").arg(self.process.folder().join("data")).arg("-p").arg(self.port.to_string());
+        command
+            .arg("-D")
+            .arg(self.process.folder().join("data"))
+            .arg("-p")
+            .arg(self.port.number().to_string());
         owner.run_as(&mut command, self.process.folder());
         self.process.start(command)?;
         let ready = until("postgres to be ready", START_LIMIT, async || match self.process.poll_end() {

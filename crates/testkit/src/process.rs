@@ -22,7 +22,8 @@ use crate::until;
 const KEEP_VARIABLE: &str = "STAFFETTA_TEST_KEEP";
 
 /// Reads process ids, the newest line counts. At the end of its input, which comes when the test process is gone in
-/// whatever way, it ends that process (kindly, then by force), and removes the folder unless told to keep it.
+/// whatever way, it ends that process (kindly, then by force), and removes the folder unless told to keep it. Who was
+/// ended by force may still be writing there for a moment, and what it started too.
 const WATCHDOG: &str = r#"
 while read -r line; do pid=$line; done
 if [ -n "$pid" ] && kill -s INT "$pid"; then
@@ -30,11 +31,12 @@ if [ -n "$pid" ] && kill -s INT "$pid"; then
     while kill -0 "$pid" && [ "$looks" -lt 50 ]; do sleep 0.1; looks=$((looks + 1)); done
     kill -s KILL "$pid"
 fi
-[ -n "$2" ] || rm -rf -- "$1"
+looks=0
+until [ -n "$2" ] || rm -rf -- "$1" || [ "$looks" -ge 50 ]; do sleep 0.1; looks=$((looks + 1)); done
 "#;
 
-/// A `SIGKILL` needs no longer than this.
-const KILL_LIMIT: Duration = Duration::from_secs(10);
+/// A `SIGKILL` needs no longer than this, whatever the disk is busy with.
+const KILL_LIMIT: Duration = Duration::from_secs(60);
 
 /// How much of a log an error or a failed test shows.
 const LOG_SHOWN: u64 = 4096;

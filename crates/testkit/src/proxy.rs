@@ -1,12 +1,16 @@
 //! A network that fails on demand.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 use anyhow::Context;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
-        TcpListener, TcpSocket, TcpStream,
+        TcpListener, TcpStream,
         tcp::{OwnedReadHalf, OwnedWriteHalf},
     },
     sync::{mpsc, oneshot, watch},
@@ -14,9 +18,10 @@ use tokio::{
     time::timeout,
 };
 
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-const ORDER_LIMIT: Duration = Duration::from_secs(10);
-const BACKLOG: u32 = 1024;
+use crate::HeldPort;
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(60);
+const ORDER_LIMIT: Duration = Duration::from_secs(60);
 
 /// A TCP proxy on loopback, in front of any address. It passes everything on until it is told otherwise; when dropped,
 /// its connections break.
@@ -48,10 +53,11 @@ impl FaultProxy {
     ///
     /// When there is no free port.
     pub async fn before(upstream: SocketAddr) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("no free port for a proxy")?;
-        let address = listener.local_addr()?;
+        let held = HeldPort::pick().context("no free port for a proxy")?;
+        let address = (Ipv4Addr::LOCALHOST, held.number()).into();
+        let listener = TcpListener::bind(address).await?;
         let (orders, received) = mpsc::channel(1);
-        let door = Door { address, upstream, fault: watch::Sender::new(Fault::None) };
+        let door = Door { address, _held: held, upstream, fault: watch::Sender::new(Fault::None) };
         let running = tokio::spawn(door.keep(listener, received));
         Ok(Self { address, orders, running })
     }
@@ -66,7 +72,7 @@ impl FaultProxy {
     ///
     /// # Errors
     ///
-    /// When the proxy can't keep its port.
+    /// When the proxy does not answer.
     pub async fn cut(&self) -> anyhow::Result<()> {
         self.order(Fault::Cut).await
     }
@@ -113,21 +119,15 @@ impl Drop for FaultProxy {
 #[derive(Debug)]
 struct Door {
     address: SocketAddr,
+    /// Nobody else gets the port during a cut.
+    _held: HeldPort,
     upstream: SocketAddr,
     fault: watch::Sender<Fault>,
 }
 
-/// The port is ours either way; nobody else can take it during a cut.
-#[derive(Debug)]
-enum Port {
-    Open(TcpListener),
-    /// Bound without listening: the system refuses connections.
-    Shut(TcpSocket),
-}
-
 impl Door {
     async fn keep(self, listener: TcpListener, mut orders: mpsc::Receiver<Order>) {
-        let mut port = Some(Port::Open(listener));
+        let mut listener = Some(listener);
         let mut connections = JoinSet::new();
         loop {
             tokio::select! {
@@ -137,9 +137,9 @@ impl Door {
                     if fault == Fault::Cut {
                         connections.shutdown().await;
                     }
-                    let _ = done.send(self.turn(&mut port, fault)); // who asked may have given up
+                    let _ = done.send(self.turn(&mut listener, fault).await); // who asked may have given up
                 }
-                Ok((client, _)) = accept(&port) => {
+                Ok((client, _)) = accept(listener.as_ref()) => {
                     connections.spawn(relay(client, self.upstream, self.fault.subscribe()));
                 }
                 Some(_) = connections.join_next() => {} // a broken connection is what clients are tested with
@@ -147,35 +147,21 @@ impl Door {
         }
     }
 
-    /// Opens or shuts the port, as the fault wants it.
-    fn turn(&self, port: &mut Option<Port>, fault: Fault) -> io::Result<()> {
-        let turned = match (port.take(), fault) {
-            (Some(Port::Open(listener)), Fault::Cut) => {
-                drop(listener);
-                Port::Shut(self.bind()?)
-            }
-            (Some(Port::Shut(socket)), Fault::None | Fault::Stall) => Port::Open(socket.listen(BACKLOG)?),
-            (Some(as_it_was), _) => as_it_was,
-            (None, Fault::Cut) => Port::Shut(self.bind()?),
-            (None, Fault::None | Fault::Stall) => Port::Open(self.bind()?.listen(BACKLOG)?),
-        };
-        *port = Some(turned);
+    /// Listens, or does not, as the fault wants it.
+    async fn turn(&self, listener: &mut Option<TcpListener>, fault: Fault) -> io::Result<()> {
+        if fault == Fault::Cut {
+            *listener = None;
+        } else if listener.is_none() {
+            *listener = Some(TcpListener::bind(self.address).await?);
+        }
         Ok(())
-    }
-
-    fn bind(&self) -> io::Result<TcpSocket> {
-        let socket = TcpSocket::new_v4()?;
-        // Else the connections just closed would keep the port for a minute.
-        socket.set_reuseaddr(true)?;
-        socket.bind(self.address)?;
-        Ok(socket)
     }
 }
 
-async fn accept(port: &Option<Port>) -> io::Result<(TcpStream, SocketAddr)> {
-    match port {
-        Some(Port::Open(listener)) => listener.accept().await,
-        Some(Port::Shut(_)) | None => std::future::pending().await,
+async fn accept(listener: Option<&TcpListener>) -> io::Result<(TcpStream, SocketAddr)> {
+    match listener {
+        Some(listener) => listener.accept().await,
+        None => std::future::pending().await,
     }
 }
 

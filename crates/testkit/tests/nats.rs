@@ -4,21 +4,31 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::{self, stream};
+use async_nats::{
+    Client, ConnectError, ConnectOptions,
+    jetstream::{self, stream},
+};
 use staffetta_testkit::{NatsOptions, NatsServer, NatsSync, until};
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(60);
+
+async fn connect(server: &NatsServer) -> Result<Client, ConnectError> {
+    ConnectOptions::new().connection_timeout(LIMIT).connect(server.url()).await
+}
+
+async fn jetstream(server: &NatsServer) -> jetstream::Context {
+    let client = connect(server).await.unwrap();
+    jetstream::ContextBuilder::new().timeout(LIMIT).ack_timeout(LIMIT).build(client)
+}
 
 async fn stream(server: &NatsServer) -> stream::Stream {
-    let client = async_nats::connect(server.url()).await.unwrap();
     let config =
         stream::Config { name: "KEPT".into(), subjects: vec!["kept.*".into()], ..Default::default() };
-    jetstream::new(client).get_or_create_stream(config).await.unwrap()
+    jetstream(server).await.get_or_create_stream(config).await.unwrap()
 }
 
 async fn publish(server: &NatsServer, payload: &'static str) {
-    let client = async_nats::connect(server.url()).await.unwrap();
-    jetstream::new(client).publish("kept.one", payload.into()).await.unwrap().await.unwrap();
+    jetstream(server).await.publish("kept.one", payload.into()).await.unwrap().await.unwrap();
 }
 
 async fn messages(server: &NatsServer) -> u64 {
@@ -48,7 +58,7 @@ async fn a_kill_keeps_what_was_acknowledged() {
     publish(&server, "before").await;
 
     server.kill().await.unwrap();
-    assert!(async_nats::connect(server.url()).await.is_err());
+    assert!(connect(&server).await.is_err());
     server.restart().await.unwrap();
 
     assert_eq!(messages(&server).await, 1);
@@ -57,7 +67,7 @@ async fn a_kill_keeps_what_was_acknowledged() {
 #[tokio::test]
 async fn a_connected_client_finds_a_restarted_server_again() {
     let mut server = NatsServer::start().await.unwrap();
-    let client = async_nats::connect(server.url()).await.unwrap();
+    let client = connect(&server).await.unwrap();
 
     server.stop().await.unwrap();
     server.restart().await.unwrap();
@@ -73,7 +83,7 @@ async fn options_reach_the_server() {
         ..NatsOptions::default()
     };
     let server = NatsServer::start_with(options).await.unwrap();
-    let info = async_nats::connect(server.url()).await.unwrap().server_info();
+    let info = connect(&server).await.unwrap().server_info();
     assert_eq!((info.max_payload, info.server_name.as_str()), (4096, "by-another-name"));
 }
 

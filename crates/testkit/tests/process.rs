@@ -10,7 +10,8 @@ use std::{
 use staffetta_testkit::{NatsServer, Postgres, Process, Signal, until};
 use tokio::net::TcpStream;
 
-const LIMIT: Duration = Duration::from_secs(30);
+/// Longest wait for anything; a cluster of PostgreSQL is made within it.
+const LIMIT: Duration = Duration::from_secs(300);
 
 /// Set for the copy of this test program that gets killed.
 const VICTIM_VARIABLE: &str = "STAFFETTA_TESTKIT_VICTIM";

@@ -122,7 +122,7 @@ pub(crate) async fn guard(State(app): State<App>, mut request: Request, next: Ne
     }
     let peer = request.extensions().get::<Peer>().copied();
     let peer = peer.unwrap_or(Peer((Ipv6Addr::UNSPECIFIED, 0).into()));
-    let now = Instant::now();
+    let now = tokio::time::Instant::now().into_std();
     let shown = key_of(&app, request.headers());
     let counted = match &shown {
         Ok(key) => app.gate.tenant(peer, key, now).map(Some),

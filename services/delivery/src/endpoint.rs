@@ -384,9 +384,10 @@ impl EndpointActor {
                 }
             }
             Done::Disabled(disabled) => {
-                let disabled = Some(disabled);
                 self.change_is(Changing::No);
-                self.disabled = disabled;
+                self.disabled = Some(disabled);
+                // The entry may have changed while that was written and told.
+                self.enable_if_changed_since();
                 self.stand();
             }
             Done::Enabled => {

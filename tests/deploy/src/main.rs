@@ -16,6 +16,7 @@ use std::time::Instant;
 use anyhow::ensure;
 use clap::Parser;
 use staffetta_deploy_check::{Dashboard, Page, Rules};
+use tokio_util::sync::CancellationToken;
 
 use crate::load::Load;
 use crate::prometheus::Prometheus;
@@ -48,10 +49,15 @@ async fn main() -> anyhow::Result<()> {
     let prometheus = Prometheus::start(&cli.prometheus, &rules, world.targets()).await?;
     println!("{:>6.1} s  everything runs", began.elapsed().as_secs_f32());
 
-    let looking = shown::look_at_all(&prometheus, &dashboards, &rules, &mut load);
-    let (mut faults, ()) = tokio::try_join!(looking, world.go_through_outages())?;
+    let looked = CancellationToken::new();
+    let looking = async {
+        let faults = shown::look_at_all(&prometheus, &dashboards, &rules, &mut load).await;
+        looked.cancel();
+        faults
+    };
+    let (mut faults, ()) = tokio::try_join!(looking, world.go_through_outages(&looked))?;
     println!("{:>6.1} s  each query was asked", began.elapsed().as_secs_f32());
-    faults.extend(scraped::compare(&world, &page, &cli.promtool).await?);
+    faults.extend(scraped::compare_in_time(&world, &page, &cli.promtool).await?);
     println!("{:>6.1} s  each metric was held against its page", began.elapsed().as_secs_f32());
     load.stop().await?;
     faults.extend(alerting::miss_each_service(&prometheus, &mut world).await?);

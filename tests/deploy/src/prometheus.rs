@@ -11,8 +11,8 @@ use staffetta_deploy_check::Rules;
 use staffetta_testkit::{Process, until};
 use staffetta_tests::free_port;
 
-const START_LIMIT: Duration = Duration::from_secs(30);
-const ANSWER_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = Duration::from_secs(120);
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
 /// The server, with the rules loaded; killed when dropped.
 #[derive(Debug)]

@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::Context;
 use staffetta_deploy_check::{Kind, Page};
+use tokio::time::{Instant, sleep};
 
 use crate::world::World;
 
@@ -28,9 +30,29 @@ struct Seen {
     labels: BTreeSet<String>,
 }
 
+/// How long whoever was just cut off from the rest may take to show everything again.
+const LIMIT: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Compares until nothing is wrong, or the time is over; gives back what was wrong at last.
+pub(crate) async fn compare_in_time(
+    world: &World,
+    page: &Page,
+    promtool: &Path,
+) -> anyhow::Result<Vec<String>> {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let faults = compare(world, page, promtool).await?;
+        if faults.is_empty() || Instant::now() > deadline {
+            return Ok(faults);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
 /// Scrapes every process once more. Gives back each metric that the page does not name, or names otherwise, and each that
 /// it names and nobody shows.
-pub(crate) async fn compare(world: &World, page: &Page, promtool: &Path) -> anyhow::Result<Vec<String>> {
+async fn compare(world: &World, page: &Page, promtool: &Path) -> anyhow::Result<Vec<String>> {
     let mut seen = BTreeMap::<String, Seen>::new();
     let mut faults = Vec::new();
     for (role, text) in world.scrape().await? {

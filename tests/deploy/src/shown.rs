@@ -8,8 +8,9 @@ use tokio::time::{Instant, sleep};
 use crate::load::Load;
 use crate::prometheus::Prometheus;
 
-/// How long the rarest thing may take to show: figures of streams come every 15 seconds, and rates need two of them.
-const LIMIT: Duration = Duration::from_secs(120);
+/// How long the rarest thing may take to show: figures of streams come every 15 seconds, rates need two of them, and on a
+/// busy machine each look takes longer than what an outage leaves can be seen.
+const LIMIT: Duration = Duration::from_secs(300);
 /// Between two looks at what was still empty.
 const PAUSE: Duration = Duration::from_secs(2);
 /// The most ways to choose a dashboard's variables that are tried.

@@ -14,11 +14,12 @@ use serde_json::json;
 use staffetta_simulator::{Behaviour, Fault, FaultKind, SimChannel};
 use staffetta_testkit::{FaultProxy, NatsOptions, Postgres, Process, staffetta_binary, until};
 use staffetta_tests::{
-    APP, CARE, Hook, Installation, LIMIT, Number, ORDERS, RegistryText, Service, Setup, Storage, Streams,
-    free_port,
+    ANSWER, APP, CARE, Hook, Installation, LIMIT, Number, ORDERS, RegistryText, Service, Setup, Storage,
+    Streams, free_port,
 };
 use tokio::net::TcpStream;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 /// A channel that may send less than it is given: commands wait.
 pub(crate) const SLOW: Number =
@@ -100,6 +101,9 @@ impl World {
             settings,
         })
         .await?;
+        // Asked for as soon as the channel is known, and then for hours not again.
+        let end = (Timestamp::now() + SignedDuration::from_hours(24 * 20)).as_second();
+        installation.provider.set_token_end(ORDERS.phone_number_id, Some(u64::try_from(end)?))?;
         let nats = installation.nats.as_ref().context("there is no NATS")?;
         let streams = Streams::connect_as(nats.url(), NATS_USER, NATS_PASSWORD).await?;
         let mut services = BTreeMap::new();
@@ -127,9 +131,7 @@ impl World {
         let spent = Fault::always(FaultKind::Error { code: 80_007 });
         let phone_number_id = Some(SPENT.phone_number_id.into());
         installation.provider.add_fault(Fault { phone_number_id, ..spent })?;
-        let end = (Timestamp::now() + SignedDuration::from_hours(24 * 20)).as_second();
-        installation.provider.set_token_end(ORDERS.phone_number_id, Some(u64::try_from(end)?))?;
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(ANSWER).build()?;
         let world = Self {
             installation,
             streams,
@@ -181,9 +183,18 @@ impl World {
         self.services.get_mut(role).with_context(|| format!("there is no {role}"))?.kill().await
     }
 
-    /// Takes the database away for a moment, then NATS, once all that goes well had the time to be seen.
-    pub(crate) async fn go_through_outages(&self) -> anyhow::Result<()> {
+    /// Takes the database away for a moment, then NATS, once all that goes well had the time to be seen. Again and
+    /// again, until whoever looks has `looked`: what an outage leaves can be seen for seconds only.
+    pub(crate) async fn go_through_outages(&self, looked: &CancellationToken) -> anyhow::Result<()> {
         sleep(BEFORE_OUTAGES).await;
+        self.go_through_one_of_each().await?;
+        while looked.run_until_cancelled(sleep(BEFORE_OUTAGES)).await.is_some() {
+            self.go_through_one_of_each().await?;
+        }
+        Ok(())
+    }
+
+    async fn go_through_one_of_each(&self) -> anyhow::Result<()> {
         self.database_proxy.cut().await?;
         sleep(OUTAGE).await;
         self.database_proxy.heal().await?;

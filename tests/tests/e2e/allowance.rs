@@ -37,9 +37,16 @@ async fn each_key_may_ask_so_much_and_is_told_how_it_stands() {
     });
     followed.await.unwrap();
 
-    let answers = join_all((0..60).map(|_| ask("another-of-acme"))).await;
+    let mut answers = Vec::new();
+    // A machine that needs seconds for them refuses none.
+    until("more to be asked than the key may", LIMIT, async || {
+        answers.extend(join_all((0..60).map(|_| ask("another-of-acme"))).await);
+        answers.iter().any(|answer| answer.status() == 429).then_some(())
+    })
+    .await
+    .unwrap();
     let (served, refused): (Vec<_>, Vec<_>) = answers.into_iter().partition(|answer| answer.status() == 200);
-    assert!(served.len() >= LIMITED as usize && !refused.is_empty(), "{} served", served.len());
+    assert!(served.len() >= LIMITED as usize, "{} served", served.len());
     for answer in served.iter().chain(&refused) {
         assert_eq!(number(answer, "ratelimit-policy", "q"), Some(LIMITED));
         assert_eq!(number(answer, "ratelimit-policy", "w"), Some(1));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use staffetta_testkit::until;
-use staffetta_tests::{Hook, HookPost, Installation, LIMIT, ORDERS, SeenEvent, Streams, User};
+use staffetta_tests::{Hook, HookPost, Installation, LIMIT, ORDERS, SeenEvent, Service, Streams, User};
 use tokio::time::interval;
 
 use crate::unix_seconds;
@@ -47,6 +47,12 @@ pub(crate) async fn begun(
     begun.await.unwrap();
     let wanted: Vec<_> = wamids.into_iter().map(|wamid| ("message.received", wamid)).collect();
     staffetta.told(streams, &wanted).await.unwrap().len()
+}
+
+/// Waits until the process that delivers shows the endpoint in this state: it serves it, and knows of what was changed.
+pub(crate) async fn shown_as(service: &Service, endpoint: &str, state: &str) {
+    let labels = [("endpoint_id", endpoint), ("state", state)];
+    service.shows("staffetta_endpoint_state", &labels, "1").await.unwrap();
 }
 
 /// Lets users write until the one hears what the other does not hear any more.

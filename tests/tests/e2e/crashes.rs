@@ -93,7 +93,7 @@ fn statuses<'a>(events: &'a [SeenEvent], wamid: &str) -> Vec<&'a str> {
 
 async fn dispatcher_dies_at(point: &'static str) {
     // What never reached the provider is sent again after this wait; what did is settled by its status long before.
-    let settings = vec![("STAFFETTA__DISPATCHER__DOUBT_WAIT_SECONDS", "6".to_owned())];
+    let settings = vec![("STAFFETTA__DISPATCHER__DOUBT_WAIT_SECONDS", "15".to_owned())];
     let setup = Setup { storage: Storage::Postgres, settings, ..Setup::default() };
     let staffetta = Installation::prepare(setup).await.unwrap();
     staffetta.apply(&RegistryText::default()).await.unwrap();

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_lc_rs::{digest, hmac};
@@ -21,6 +22,8 @@ use crate::{all, apply_lines};
 
 /// Between two messages of one user, and between two commands.
 const PACE: Duration = Duration::from_millis(20);
+/// Events that may wait for an endpoint before nobody writes any more.
+const BEHIND: usize = 600;
 const SHARED: &[u8] = b"what both sides know of each other";
 
 /// A user of acme.
@@ -92,25 +95,25 @@ async fn each_format_brings_everything_signed_and_in_order() {
         SigningKey::Shared(b"another".into()).check(post).unwrap_err();
     }
     assert_arrived(&told, &taken(&posts));
-    assert_once(posts.iter().map(|post| event(&post.json()).id));
+    assert_once(&up, posts.iter().map(|post| event(&post.json()).id));
 
-    as_meta_would(&meta, &told).await;
-    as_form_fields(&form, &old, &told).await;
-    as_files(&folder.join("erp"), &told).await;
+    as_meta_would(&up, &meta, &told).await;
+    as_form_fields(&up, &form, &old, &told).await;
+    as_files(&up, &folder.join("erp"), &told).await;
     up.stop().await.unwrap();
 }
 
-/// Nothing died, so nothing came twice.
+/// Nothing died, so nothing came twice: unless whoever delivered lost the right to.
 #[track_caller]
-fn assert_once(ids: impl Iterator<Item = String>) {
+fn assert_once(up: &Service, ids: impl Iterator<Item = String>) {
     let mut seen = BTreeSet::new();
     for id in ids {
-        assert!(seen.insert(id.clone()), "{id} came twice");
+        assert!(seen.insert(id.clone()) || !up.kept_its_parts(), "{id} came twice");
     }
 }
 
 /// Messages and statuses in Meta's envelope, each with the wamid, the status if it is one, and the user's number.
-async fn as_meta_would(hook: &Hook, told: &[SeenEvent]) {
+async fn as_meta_would(up: &Service, hook: &Hook, told: &[SeenEvent]) {
     let of_meta = |post: &HookPost| {
         let body = post.json();
         let value = &body["entry"][0]["changes"][0]["value"];
@@ -132,19 +135,26 @@ async fn as_meta_would(hook: &Hook, told: &[SeenEvent]) {
     }
     let count = wanted.values().map(Vec::len).sum::<usize>();
     let begin = |post: &HookPost| post.body.contains("wamid.begin");
-    let came = hook.until(|posts| posts.iter().filter(|post| !begin(post)).count() >= count).await.unwrap();
+    let came = hook.until(|posts| {
+        let things: BTreeSet<_> = posts.iter().filter(|post| !begin(post)).map(of_meta).collect();
+        things.len() >= count
+    });
+    let came = came.await.unwrap();
     let mut got = BTreeMap::<String, Vec<(String, String)>>::new();
     for post in came.iter().filter(|post| !begin(post)) {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"as an app's");
         let signature = format!("sha256={}", hex::encode(hmac::sign(&key, post.body.as_bytes())));
         assert_eq!(post.headers["x-hub-signature-256"].to_str().unwrap(), signature);
         let (user, wamid, status) = of_meta(post);
-        got.entry(user).or_default().push((wamid, status));
+        let of_user = got.entry(user).or_default();
+        if up.kept_its_parts() || !of_user.contains(&(wamid.clone(), status.clone())) {
+            of_user.push((wamid, status));
+        }
     }
     assert_eq!(got, wanted);
 }
 
-async fn as_form_fields(hook: &Hook, key: &SigningKey, told: &[SeenEvent]) {
+async fn as_form_fields(up: &Service, hook: &Hook, key: &SigningKey, told: &[SeenEvent]) {
     let posts = takes_all_forms(hook, told).await;
     let mut came = Vec::new();
     for post in &posts {
@@ -167,7 +177,7 @@ async fn as_form_fields(hook: &Hook, key: &SigningKey, told: &[SeenEvent]) {
         came.push(whole);
     }
     assert_arrived(told, &came);
-    assert_once(came.into_iter().map(|event| event.id));
+    assert_once(up, came.into_iter().map(|event| event.id));
 }
 
 async fn takes_all_forms(hook: &Hook, told: &[SeenEvent]) -> Vec<HookPost> {
@@ -189,7 +199,7 @@ fn fields(post: &HookPost) -> BTreeMap<String, String> {
 }
 
 /// A file for each event, and a line of the manifest for each file, in the order in which they came.
-async fn as_files(folder: &Path, told: &[SeenEvent]) {
+async fn as_files(up: &Service, folder: &Path, told: &[SeenEvent]) {
     let events = folder.join("events");
     let wanted: BTreeSet<&str> = told.iter().map(|event| event.id.as_str()).collect();
     let manifest = until("a line for each event", LIMIT, async || {
@@ -210,7 +220,7 @@ async fn as_files(folder: &Path, told: &[SeenEvent]) {
     }
     assert_arrived(told, &came);
     assert_eq!(files(&events).len(), manifest.len(), "a line for each file");
-    assert_once(came.into_iter().map(|event| event.id));
+    assert_once(up, came.into_iter().map(|event| event.id));
 }
 
 fn lines_of(events: &Path) -> Vec<Value> {
@@ -229,7 +239,7 @@ fn files(events: &Path) -> Vec<String> {
 
 #[tokio::test]
 async fn a_dead_endpoint_delays_no_other_and_gets_it_all_when_it_is_back() {
-    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    let (staffetta, up) = Installation::up(Setup::default()).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
     let (well, ill) = (Hook::start().await.unwrap(), Hook::start().await.unwrap());
     let nobody = format!("http://127.0.0.1:{}/hook", free_port().unwrap());
@@ -254,7 +264,7 @@ async fn a_dead_endpoint_delays_no_other_and_gets_it_all_when_it_is_back() {
     let told = told_to_acme(&streams, from).await;
     let posts = takes_all(&well, &told).await;
     assert_arrived(&told, &taken(&posts));
-    assert_once(posts.iter().map(|post| event(&post.json()).id));
+    assert_once(&up, posts.iter().map(|post| event(&post.json()).id));
     assert_eq!(taken(&ill.posts()), []);
     let dead = shown("acme-dead").await;
     assert_eq!(
@@ -292,13 +302,16 @@ async fn delivery_and_nats_may_be_killed_and_nothing_is_lost() {
     let from =
         begun(&staffetta, &streams, "begin", || hooks.iter().all(|hook| !hook.posts().is_empty())).await;
 
-    let enough = CancellationToken::new();
+    let (enough, brake) = (CancellationToken::new(), AtomicBool::new(false));
     let meta = staffetta.meta.clone();
     let acme = staffetta.tenant(ORDERS, &streams);
     let post = async |n: usize| {
         let (user, mut pace, mut wamids) = (user(n), interval(PACE * 5), Vec::new());
         while !enough.is_cancelled() {
             pace.tick().await;
+            if brake.load(Ordering::Relaxed) {
+                continue;
+            }
             let wamid = format!("wamid.load-{n}-{}", wamids.len());
             let message = user.text(&wamid, 1_795_257_000);
             meta.deliver(&user.webhook(ORDERS, &[message])).await.unwrap();
@@ -310,12 +323,25 @@ async fn delivery_and_nats_may_be_killed_and_nothing_is_lost() {
         let (mut pace, mut commands) = (interval(PACE * 5), Vec::new());
         while !enough.is_cancelled() {
             pace.tick().await;
+            if brake.load(Ordering::Relaxed) {
+                continue;
+            }
             let n = commands.len();
             let command = text(&format!("load-{n}"), user(n % 20).phone.as_deref().unwrap());
             until("an acknowledgement", LIMIT, async || acme.send(&command).await.ok()).await.unwrap();
             commands.push(command);
         }
         commands
+    };
+    // Nobody writes more than a slow machine gets done in the end. The last endpoint, which will be ill, holds nobody up.
+    let watch = async {
+        let mut pace = interval(PACE * 10);
+        while !enough.is_cancelled() {
+            pace.tick().await;
+            let taken = hooks[..3].iter().map(taken_by).min().unwrap();
+            let Ok(told) = streams.waiting("EVENTS").await else { continue };
+            brake.store(usize::try_from(told).unwrap() > from + taken + BEHIND, Ordering::Relaxed);
+        }
     };
     let nats = staffetta.nats.as_mut().unwrap();
     let deaths = async {
@@ -341,7 +367,7 @@ async fn delivery_and_nats_may_be_killed_and_nothing_is_lost() {
         more(&hooks, 60).await;
         enough.cancel();
     };
-    let ((), wamids, commands) = tokio::join!(deaths, join_all((0..6).map(post)), publish());
+    let ((), (), wamids, commands) = tokio::join!(deaths, watch, join_all((0..6).map(post)), publish());
 
     let mut wanted = all("command.accepted", &commands);
     wanted.extend(wamids.into_iter().flatten().map(|wamid| ("message.received", wamid)));
@@ -359,12 +385,16 @@ async fn delivery_and_nats_may_be_killed_and_nothing_is_lost() {
 
 /// Waits until each has taken so many more.
 async fn more(hooks: &[Hook], count: usize) {
-    let taken = |hook: &Hook| hook.posts().iter().filter(|post| post.answered < 300).count();
-    let before: Vec<usize> = hooks.iter().map(taken).collect();
+    let before: Vec<usize> = hooks.iter().map(taken_by).collect();
     let more = until("each endpoint to take more", LIMIT, async || {
-        hooks.iter().zip(&before).all(|(hook, before)| taken(hook) >= before + count).then_some(())
+        hooks.iter().zip(&before).all(|(hook, before)| taken_by(hook) >= before + count).then_some(())
     });
     more.await.unwrap();
+}
+
+/// How many it has taken.
+fn taken_by(hook: &Hook) -> usize {
+    hook.count(|post| post.answered < 300)
 }
 
 #[tokio::test]

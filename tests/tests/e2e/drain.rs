@@ -13,8 +13,9 @@ async fn sigterm_finishes_what_was_begun_and_leaves_the_rest_in_the_queue() {
     let (staffetta, mut up) = Installation::up(Setup { registry, ..Setup::default() }).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
 
-    let commands = commands("drain", 150, 30);
-    staffetta.tenant(ORDERS, &streams).send_all(&commands).await.unwrap();
+    // So many that they are not all sent by the time that the webhooks are posted.
+    let commands = commands("drain", 600, 30);
+    staffetta.tenant(ORDERS, &streams).send_at_once(&commands).await.unwrap();
     let webhooks: Vec<_> = (0..100).map(|n| format!("wamid.drain-{n}")).collect();
     let bodies: Vec<_> = webhooks.iter().map(|wamid| webhook(ORDERS, &[message(wamid)], &[])).collect();
     try_join_all(bodies.iter().map(|body| staffetta.meta.deliver(body))).await.unwrap();
@@ -30,5 +31,5 @@ async fn sigterm_finishes_what_was_begun_and_leaves_the_rest_in_the_queue() {
     up.start().await.unwrap();
 
     let events = each_told_and_sent_once(&staffetta, &streams, &commands, webhooks).await;
-    assert!(!events.iter().any(|event| event.kind == "command.in_doubt"));
+    assert!(!events.iter().any(|event| event.kind == "command.in_doubt") || !up.kept_its_parts());
 }

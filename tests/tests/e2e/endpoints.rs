@@ -1,6 +1,6 @@
 //! Endpoints that are changed, switched off and on, and asked to tell again, while events flow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use staffetta_tests::{
 };
 
 use crate::arrivals::{
-    assert_arrived, begun, event, has, hook_lines, silenced, taken, takes_all, told_to_acme, writes,
+    assert_arrived, begun, event, has, hook_lines, shown_as, silenced, taken, takes_all, told_to_acme, writes,
 };
 use crate::{all, apply_lines};
 
@@ -34,15 +34,31 @@ fn assert_none_of(posts: &[HookPost], wamids: &[String]) {
     }
 }
 
-async fn switched(acme: &Tenant, path: &str, body: &Value, state: &str) -> Value {
-    let (status, endpoint) = acme.write(path, body).await.unwrap();
-    assert_eq!((status.as_u16(), &endpoint["state"]), (200, &state.into()), "{endpoint}");
-    endpoint
+/// Enables acme-erp, which has something to be told.
+async fn enabled(acme: &Tenant) {
+    let (status, endpoint) = acme.write("/v1/endpoints/acme-erp/enable", &json!({})).await.unwrap();
+    assert_eq!((status.as_u16(), &endpoint["disabled"]), (200, &Value::Null), "{endpoint}");
+    // It may be known as failing until something is taken again.
+    let delivering = async || {
+        let endpoint = acme.read("/v1/endpoints/acme-erp").await.ok()?.1;
+        (endpoint["state"] == "delivering").then_some(())
+    };
+    until("it to be delivered to", LIMIT, delivering).await.unwrap();
+}
+
+/// Waits until each of these was posted to one of them: then nothing of it is on its way any more.
+async fn arrived(told: &[SeenEvent], hooks: [&Hook; 2]) {
+    let arrived = async || {
+        let ids: BTreeSet<String> =
+            hooks.iter().flat_map(|hook| taken(&hook.posts())).map(|event| event.id).collect();
+        told.iter().all(|event| ids.contains(&event.id)).then_some(())
+    };
+    until("all of it to arrive", LIMIT, arrived).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_changed_endpoint_is_followed_live() {
-    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    let (staffetta, up) = Installation::up(Setup::default()).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
     let acme = staffetta.tenant(ORDERS, &streams);
     let (before, after) = (Hook::start().await.unwrap(), Hook::start().await.unwrap());
@@ -54,6 +70,7 @@ async fn a_changed_endpoint_is_followed_live() {
     takes_all(&before, &told_to_acme(&streams, from).await).await;
     apply_lines(&staffetta, &hook_lines("acme-erp", after.url())).await;
     silenced(&staffetta, "moving", &after, &before).await;
+    arrived(&told_to_acme(&streams, from).await, [&before, &after]).await;
     let came = before.posts().len();
     let moved = some_write(&staffetta, &streams, "after").await;
     let told = told_to_acme(&streams, from).await;
@@ -89,6 +106,7 @@ async fn a_changed_endpoint_is_followed_live() {
     begun(&staffetta, &streams, "watch", || !watch.posts().is_empty()).await;
     let lines = hook_lines("acme-erp", after.url());
     apply_lines(&staffetta, &(lines.clone() + "enabled = false\n")).await;
+    shown_as(&up, "acme-erp", "disabled").await;
     silenced(&staffetta, "off", &watch, &after).await;
     let place = streams.events().await.unwrap().len();
     let meanwhile = some_write(&staffetta, &streams, "meanwhile").await;
@@ -101,7 +119,7 @@ async fn a_changed_endpoint_is_followed_live() {
 
 #[tokio::test]
 async fn an_endpoint_is_disabled_and_enabled_over_the_api_and_by_its_own_answer() {
-    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    let (staffetta, up) = Installation::up(Setup::default()).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
     let acme = staffetta.tenant(ORDERS, &streams);
     let (erp, watch) = (Hook::start().await.unwrap(), Hook::start().await.unwrap());
@@ -110,14 +128,16 @@ async fn an_endpoint_is_disabled_and_enabled_over_the_api_and_by_its_own_answer(
     let from =
         begun(&staffetta, &streams, "begin", || !erp.posts().is_empty() && !watch.posts().is_empty()).await;
 
-    let endpoint =
-        switched(&acme, "/v1/endpoints/acme-erp/disable", &json!({ "reason": "upkeep" }), "disabled").await;
+    let (status, endpoint) =
+        acme.write("/v1/endpoints/acme-erp/disable", &json!({ "reason": "upkeep" })).await.unwrap();
+    assert_eq!((status.as_u16(), &endpoint["state"]), (200, &"disabled".into()), "{endpoint}");
     assert_eq!(endpoint["disabled"]["reason"], "upkeep");
+    shown_as(&up, "acme-erp", "disabled").await;
     silenced(&staffetta, "disabled", &watch, &erp).await;
     let missed = some_write(&staffetta, &streams, "missed").await;
     takes_all(&watch, &told_to_acme(&streams, from).await).await;
     assert_none_of(&erp.posts(), &missed);
-    switched(&acme, "/v1/endpoints/acme-erp/enable", &json!({}), "delivering").await;
+    enabled(&acme).await;
     let told = told_to_acme(&streams, from).await;
     assert_arrived(&told, &taken(&takes_all(&erp, &told).await));
 
@@ -130,7 +150,7 @@ async fn an_endpoint_is_disabled_and_enabled_over_the_api_and_by_its_own_answer(
     };
     until("it to be disabled", LIMIT, disabled).await.unwrap();
     erp.answers(200);
-    switched(&acme, "/v1/endpoints/acme-erp/enable", &json!({}), "delivering").await;
+    enabled(&acme).await;
     changes(&streams, &["disabled", "enabled", "disabled", "enabled"]).await;
     let told = told_to_acme(&streams, from).await;
     assert_arrived(&told, &taken(&takes_all(&erp, &told).await));
@@ -154,7 +174,7 @@ async fn changes(streams: &Streams, wanted: &[&str]) {
 
 #[tokio::test]
 async fn a_range_of_time_is_told_again_under_the_same_ids() {
-    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    let (staffetta, up) = Installation::up(Setup::default()).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
     let acme = staffetta.tenant(ORDERS, &streams);
     let erp = Hook::start().await.unwrap();
@@ -184,14 +204,20 @@ async fn a_range_of_time_is_told_again_under_the_same_ids() {
         *counts.entry(event(&post.json()).subject).or_default() += 1;
     }
     for event in &told {
-        let wanted = if again.contains(&event.subject) { 2 } else { 1 };
-        assert_eq!(counts[&event.subject], wanted, "{}", event.subject);
+        let (wanted, came) = (if again.contains(&event.subject) { 2 } else { 1 }, counts[&event.subject]);
+        assert!(
+            came == wanted || came > wanted && !up.kept_its_parts(),
+            "{} came {came} times",
+            event.subject
+        );
     }
     // The second time too, each conversation in its order.
-    let second: Vec<SeenEvent> =
-        told.iter().filter(|event| again.contains(&event.subject)).cloned().collect();
-    let came = taken(&posts).split_off(posts.len() - second.len());
-    assert_arrived(&second, &came);
+    if up.kept_its_parts() {
+        let second: Vec<SeenEvent> =
+            told.iter().filter(|event| again.contains(&event.subject)).cloned().collect();
+        let came = taken(&posts).split_off(posts.len() - second.len());
+        assert_arrived(&second, &came);
+    }
     let (status, answer) = acme.write("/v1/endpoints/no-such/replay", &asked).await.unwrap();
     assert_eq!((status.as_u16(), &answer["type"]), (404, &"/problems/endpoint-not-found".into()));
 }

@@ -7,6 +7,8 @@ use staffetta_simulator::{Behaviour, Detail, InboundMessage, SendSeen, Template,
 use staffetta_testkit::until;
 use staffetta_tests::{CARE, Hook, HookPost, Installation, LIMIT, ORDERS, Setup, Streams, Told};
 
+use crate::arrivals::shown_as;
+
 const USER: &str = "393481213456";
 const SECRET: &str = "what Meta would sign with";
 
@@ -159,7 +161,7 @@ fn statuses(posts: &[HookPost]) -> (usize, Vec<(String, String)>) {
 async fn its_webhook_code_gets_the_ids_that_it_was_given() {
     // The library wants webhooks as they are since 2026.
     let behaviour = Behaviour { pair: None, user_ids: UserIds::Shown, ..Behaviour::default() };
-    let (staffetta, _up) = Installation::up(Setup { behaviour, ..Setup::default() }).await.unwrap();
+    let (staffetta, up) = Installation::up(Setup { behaviour, ..Setup::default() }).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
     let hook = Hook::start().await.unwrap();
     let endpoint = format!(
@@ -168,6 +170,8 @@ async fn its_webhook_code_gets_the_ids_that_it_was_given() {
         hook.url()
     );
     staffetta.add(&endpoint).await.unwrap();
+    // It begins with what happens from then on.
+    shown_as(&up, "acme-hook", "well").await;
     let received = written_to(&staffetta, &streams).await;
     let client = staffetta.graph_client(ORDERS);
     let told = client.run("everything", &[("to", USER), ("received", &received)]).await.unwrap();

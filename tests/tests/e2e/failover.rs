@@ -11,7 +11,7 @@ const RATE: u32 = 50;
 #[tokio::test]
 async fn a_second_dispatcher_takes_over_from_a_killed_one() {
     let registry = RegistryText { rate: RATE, ..RegistryText::default() };
-    let settings = vec![("STAFFETTA__DISPATCHER__DOUBT_WAIT_SECONDS", "6".to_owned())];
+    let settings = vec![("STAFFETTA__DISPATCHER__DOUBT_WAIT_SECONDS", "15".to_owned())];
     let setup =
         Setup { storage: Storage::Postgres, registry: registry.clone(), settings, ..Setup::default() };
     let staffetta = Installation::prepare(setup).await.unwrap();

@@ -2,9 +2,10 @@
 
 use std::num::NonZeroU32;
 
+use serde_json::Value;
 use staffetta_simulator::{Behaviour, Detail, ThroughputLevel, Upgrade, Usage};
 use staffetta_testkit::until;
-use staffetta_tests::{CARE, Installation, LIMIT, Number, ORDERS, Setup, Streams};
+use staffetta_tests::{CARE, Installation, LIMIT, Number, ORDERS, Service, Setup, Streams};
 
 use crate::{
     all, apply_lines, assert_each_sent_once_in_order, assert_rate_held, at_provider, channel_lines, commands,
@@ -29,41 +30,57 @@ async fn nothing_is_lost_at_the_limits_that_the_provider_sets() {
 async fn upgraded() {
     // No statuses: the machine is to have time for as many sends as may leave.
     let behaviour = Behaviour { statuses: Vec::new(), pair: None, ..Behaviour::default() };
-    let (staffetta, _up) = Installation::up(Setup { behaviour, ..Setup::default() }).await.unwrap();
+    let (staffetta, up) = Installation::up(Setup { behaviour, ..Setup::default() }).await.unwrap();
     staffetta.provider.put_channel(at_provider(ORDERS, STANDARD)).unwrap();
     apply_lines(&staffetta, &channel_lines(ORDERS, RATE)).await;
     let streams = staffetta.streams().await.unwrap();
-    let commands = commands("upgraded", 500, 50);
-    staffetta.tenant(ORDERS, &streams).send_all(&commands).await.unwrap();
-    until_accepted(&staffetta, ORDERS, 100).await;
+    let acme = staffetta.tenant(ORDERS, &streams);
+    let mut sent = commands("upgraded", 800, 50);
+    acme.send_at_once(&sent).await.unwrap();
+    until_accepted(&staffetta, ORDERS, 260).await;
     let upgrade = Upgrade { rate: NonZeroU32::new(1_000).unwrap(), maintenance_ms: 2_000 };
     staffetta.provider.upgrade(ORDERS.phone_number_id, upgrade).unwrap();
-    accepted_at_first(&staffetta, &streams, &commands).await;
+    accepted_at_first(&staffetta, &streams, &up, &sent).await;
 
     let report = &staffetta.provider.report(Detail::Figures).channels[ORDERS.phone_number_id];
     assert!(report.refused[&131_057] > 0, "{:?}", report.refused);
     assert_eq!(report.refused.get(&130_429), None);
     let sends = staffetta.sends(ORDERS);
-    assert_each_sent_once_in_order(&sends, &commands);
+    assert_each_sent_once_in_order(&sends, &sent);
     let pause = sends.windows(2).max_by_key(|pair| pair[1].at_us - pair[0].at_us).unwrap()[1].at_us;
     let (before, after): (Vec<_>, Vec<_>) = sends.into_iter().partition(|send| send.at_us < pause);
     assert_rate_held(&before, STANDARD);
     assert_rate_held(&after, RATE);
     let more = usize::try_from(STANDARD).unwrap() + 1;
-    let faster = after.windows(more).any(|span| span[more - 1].at_us - span[0].at_us < 1_000_000);
-    assert!(faster, "it never sent more than before");
+    let faster = || {
+        let sends = staffetta.sends(ORDERS);
+        let mut spans = sends.windows(more).filter(|span| span[0].at_us >= pause);
+        spans.any(|span| span[more - 1].at_us - span[0].at_us < 1_000_000)
+    };
+    // In the first second for which the machine has the time.
+    for round in 0.. {
+        if faster() {
+            break;
+        }
+        assert!(round < 20, "it never sent more than before");
+        let again = commands(&format!("again-{round}"), 300, 50);
+        acme.send_at_once(&again).await.unwrap();
+        accepted_at_first(&staffetta, &streams, &up, &again).await;
+        sent.extend(again);
+    }
+    assert_each_sent_once_in_order(&staffetta.sends(ORDERS), &sent);
 }
 
 /// A number that says HIGH and takes far less.
 async fn throttled() {
-    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    let (staffetta, up) = Installation::up(Setup::default()).await.unwrap();
     staffetta.provider.put_channel(at_provider(ORDERS, LESS)).unwrap();
     staffetta.provider.set_throughput_level(ORDERS.phone_number_id, Some(ThroughputLevel::High)).unwrap();
     apply_lines(&staffetta, &channel_lines(ORDERS, RATE)).await;
     let streams = staffetta.streams().await.unwrap();
     let commands = commands("throttled", 200, 40);
     staffetta.tenant(ORDERS, &streams).send_all(&commands).await.unwrap();
-    accepted_at_first(&staffetta, &streams, &commands).await;
+    accepted_at_first(&staffetta, &streams, &up, &commands).await;
     let report = &staffetta.provider.report(Detail::Figures).channels[ORDERS.phone_number_id];
     assert!(report.refused[&130_429] > 0, "{:?}", report.refused);
     assert_each_sent_once_in_order(&staffetta.sends(ORDERS), &commands);
@@ -71,7 +88,7 @@ async fn throttled() {
 
 /// Two channels of an app whose calls are used up.
 async fn used_up() {
-    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    let (staffetta, up) = Installation::up(Setup::default()).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
     staffetta.provider.set_usage(Usage { app: Some(100), business: None }).unwrap();
     let (first, second) = (commands("first", 20, 4), commands("second", 20, 4));
@@ -80,15 +97,15 @@ async fn used_up() {
         let report = staffetta.provider.report(Detail::Figures);
         report.channels[number.phone_number_id].refused.get(&4).copied().unwrap_or_default()
     };
-    let seen = async || (refused(ORDERS) > 0).then_some(());
-    until("the app's limit to be seen", LIMIT, seen).await.unwrap();
+    let held = [("channel", ORDERS.channel), ("reason", "quota")];
+    up.shows("staffetta_channel_held", &held, "1").await.unwrap();
     let asked = refused(ORDERS);
-    assert!(asked <= 20, "{asked}: what was on its way");
+    assert!((1..=20).contains(&asked), "{asked}: what was on its way");
     // The other channel need not ask to know.
     staffetta.tenant(CARE, &streams).send_all(&second).await.unwrap();
     staffetta.provider.set_usage(Usage::default()).unwrap();
-    accepted_at_first(&staffetta, &streams, &[&first[..], &second].concat()).await;
-    assert_eq!(refused(CARE), 0);
+    accepted_at_first(&staffetta, &streams, &up, &[&first[..], &second].concat()).await;
+    assert!(refused(CARE) == 0 || !up.kept_its_parts());
     for (number, commands) in [(ORDERS, &first), (CARE, &second)] {
         assert_each_sent_once_in_order(&staffetta.sends(number), commands);
     }
@@ -96,12 +113,13 @@ async fn used_up() {
     assert!(gap(CARE) > 30_000_000 && gap(ORDERS) > 30_000_000, "both waited for the app");
 }
 
-/// Waits until all are accepted, each in its first try: no limit spends one.
-async fn accepted_at_first(staffetta: &Installation, streams: &Streams, commands: &[serde_json::Value]) {
+/// Waits until all are accepted, each in its first try: no limit spends one, only what was under way when whoever sent
+/// lost the right to.
+async fn accepted_at_first(staffetta: &Installation, streams: &Streams, up: &Service, commands: &[Value]) {
     let events = staffetta.told(streams, &all("command.accepted", commands)).await.unwrap();
     for (kind, id) in all("command.accepted", commands) {
         let accepted = only(&events, kind, &id);
-        assert_eq!(accepted.data["attempt"], 1, "{accepted:#?}");
+        assert!(accepted.data["attempt"] == 1 || !up.kept_its_parts(), "{accepted:#?}");
     }
     staffetta.settled(streams).await.unwrap();
     assert_eq!(streams.dead().await.unwrap(), []);

@@ -63,7 +63,7 @@ async fn a_killed_nats_that_comes_back_has_lost_nothing() {
     let commands = promised.commands.lock().unwrap().clone();
     let webhooks = promised.webhooks.lock().unwrap().clone();
     each_told_and_sent_once(&staffetta, &streams, &commands, webhooks).await;
-    assert!(up.is_ready().await);
+    until("it to be ready", LIMIT, async || up.is_ready().await.then_some(())).await.unwrap();
     up.stop().await.unwrap();
 }
 

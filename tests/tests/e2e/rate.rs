@@ -12,7 +12,7 @@ async fn no_second_holds_more_than_the_rate() {
     let (staffetta, _up) = Installation::up(Setup { registry, ..Setup::default() }).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
 
-    let commands = commands("fast", 150, 30);
+    let commands = commands("fast", 400, 30);
     staffetta.tenant(ORDERS, &streams).send_all(&commands).await.unwrap();
     staffetta.told(&streams, &all("command.accepted", &commands)).await.unwrap();
     staffetta.settled(&streams).await.unwrap();

@@ -131,14 +131,16 @@ async fn stop(services: Vec<Service>) {
     }
 }
 
-/// Whether the endpoint got each of these exactly once.
+/// Whether the endpoint got each of these exactly once; more often only if whoever delivered lost the right to.
 #[track_caller]
-fn assert_came_once(erp: &Hook, events: &[SeenEvent]) {
+fn assert_came_once(erp: &Hook, events: &[SeenEvent], delivery: &Service) {
     let posts = erp.posts();
     for event in events {
         let came =
             posts.iter().filter(|post| post.headers.get("webhook-id").is_some_and(|id| *id == *event.id));
-        assert_eq!(came.count(), 1, "{} {}", event.kind, event.subject);
+        let came = came.count();
+        let kind = &event.kind;
+        assert!(came == 1 || came > 1 && !delivery.kept_its_parts(), "{kind} {}: {came}", event.subject);
     }
 }
 
@@ -197,7 +199,7 @@ async fn nats_is_lost_whole_and_the_next_one_is_used_from_its_first_event() {
     let after = world.write(&streams, "after", place + 10).await;
     services.extend(world.start(&["delivery"]).await);
     takes_all(&world.erp, &after).await;
-    assert_came_once(&world.erp, &after);
+    assert_came_once(&world.erp, &after, &services[4]);
     let letters = lost_letters(&streams).await;
     assert_eq!(letters.len(), 1, "{letters:?}");
     assert!(letters[0].contains(&format!("from number {place} on, and 1 events")), "{letters:?}");
@@ -243,7 +245,7 @@ async fn services_that_run_while_nats_is_lost_go_on_with_the_next_one() {
     posted.await.unwrap();
     let after = world.write(&streams, "after", 5).await;
     takes_all(&world.erp, &after).await;
-    assert!(has(&world.erp.posts(), "wamid.first"));
+    world.erp.until(|posts| has(posts, "wamid.first")).await.unwrap();
     let command = text("after", "393481600001");
     let queued = until("the API to take a command", LIMIT, async || {
         (acme.post(&command).await.ok()?.0.as_u16() == 202).then_some(())
@@ -289,7 +291,7 @@ async fn a_database_from_an_older_dump_sends_nothing_again_by_itself() {
     let twice = |id: &str| {
         let is_it =
             |post: &&staffetta_tests::HookPost| post.headers.get("webhook-id").is_some_and(|got| *got == *id);
-        world.erp.posts().iter().filter(is_it).count() == 2
+        world.erp.posts().iter().filter(is_it).count() >= 2
     };
     let again = world.erp.until(|_| missing.iter().all(|event| twice(&event.id)));
     again.await.unwrap();

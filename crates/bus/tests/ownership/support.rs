@@ -12,7 +12,14 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+use crate::calm::Calm;
+
+/// Longest wait for anything.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+/// Longest wait for what a process that stopped has asked for.
+const ASKED: Duration = Duration::from_secs(10);
+/// A stop takes less, unless an answer of NATS is late.
+const STOP: Duration = Duration::from_millis(200);
 /// What the bus waits for before it takes over from one who is silent, and when that one's own right ends.
 pub(crate) const SILENCE: Duration = Duration::from_millis(2_810);
 pub(crate) const WINDOW: Duration = Duration::from_millis(1_000);
@@ -21,13 +28,14 @@ pub(crate) struct World {
     pub(crate) nats: NatsServer,
     pub(crate) bus: Bus,
     pub(crate) judge: Arc<Judge>,
+    pub(crate) calm: Calm,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
         let nats = NatsServer::start().await.unwrap();
         let bus = Bus::connect(nats.url(), "test").await.unwrap();
-        let world = Self { nats, bus, judge: Arc::default() };
+        let world = Self { nats, bus, judge: Arc::default(), calm: Calm::listen() };
         world.set_up().await;
         world
     }
@@ -49,6 +57,24 @@ impl World {
     pub(crate) async fn replica_by(&self, name: &str, url: &str) -> Replica {
         let bus = Bus::connect(url, name).await.unwrap();
         Replica::start(bus, name, Arc::clone(&self.judge)).await
+    }
+
+    /// Stops one of them, and waits until it has.
+    pub(crate) async fn stop(&self, replica: Replica) {
+        let asked_at = boot_time();
+        replica.stop().await;
+        if boot_time() - asked_at > STOP {
+            self.calm.ends();
+        }
+    }
+
+    /// Whoever stopped has taken its own entry away, if it still could.
+    pub(crate) async fn nobody_is_left(&self) {
+        let gone =
+            until("their entries to go", ASKED, async || self.members().await.is_empty().then_some(()));
+        if let Err(error) = gone.await {
+            assert!(!self.calm.holds(), "{error:#}: {:?}", self.members().await);
+        }
     }
 
     /// The ids of the members in the bucket, with their states.
@@ -132,33 +158,36 @@ impl Judge {
         valid.collect()
     }
 
-    pub(crate) fn counts(&self) -> BTreeMap<String, usize> {
-        let mut counts = BTreeMap::new();
-        for owner in self.owners().into_values() {
-            *counts.entry(owner).or_default() += 1;
-        }
-        counts
-    }
-
     pub(crate) fn latest_epochs(&self) -> BTreeMap<u16, i64> {
         let given = self.given.lock().unwrap();
         given.iter().filter_map(|(part, given)| Some((*part, given.last()?.lease.epoch()))).collect()
     }
 
-    /// Waits until every part has an owner and exactly these replicas have a share, even to one part.
-    pub(crate) async fn even(&self, names: &[&str]) {
+    /// Waits until every part has an owner and exactly these replicas have a share, even to one part. Gives back who
+    /// had which then.
+    pub(crate) async fn even(&self, names: &[&str]) -> BTreeMap<u16, String> {
         let what = format!("even shares of {names:?}");
         let even = until(&what, LIMIT, async || {
-            let counts = self.counts();
-            let names_match = counts.keys().map(String::as_str).eq(names.iter().copied());
-            let whole = counts.values().sum::<usize>() == usize::from(PARTS);
+            let owners = self.owners();
+            let counts = counts(&owners);
+            let names_match = counts.keys().copied().eq(names.iter().copied());
+            let whole = owners.len() == usize::from(PARTS);
             let spread = counts.values().max().unwrap_or(&0) - counts.values().min().unwrap_or(&0);
-            (names_match && whole && spread <= 1).then_some(())
+            (names_match && whole && spread <= 1).then_some(owners)
         });
-        if let Err(error) = even.await {
-            panic!("{error:#}: {:?}", self.counts());
+        match even.await {
+            Ok(owners) => owners,
+            Err(error) => panic!("{error:#}: {:?}", counts(&self.owners())),
         }
     }
+}
+
+fn counts(owners: &BTreeMap<u16, String>) -> BTreeMap<&str, usize> {
+    let mut counts = BTreeMap::new();
+    for owner in owners.values() {
+        *counts.entry(owner.as_str()).or_default() += 1;
+    }
+    counts
 }
 
 /// A lease that is not valid never is again, so a first that is valid before and after the second was valid with it.

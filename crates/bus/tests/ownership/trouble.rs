@@ -1,15 +1,17 @@
 //! Owners that die, freeze, or lose NATS.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
-use staffetta_bus::{Bus, Group, PARTS, boot_time};
+use jiff::Timestamp;
+use staffetta_bus::{Bus, Group, Lease, PARTS, boot_time};
 use staffetta_testkit::{FaultProxy, until};
 
-use crate::support::{LIMIT, Replica, SILENCE, World};
+use crate::support::{LIMIT, Replica, SILENCE, WINDOW, World};
 
-/// Between two heartbeats: the last one before a death may be that old.
-const BEAT: Duration = Duration::from_millis(500);
+/// What the wall clock may be set by while a test looks at it.
+const CLOCKS: Duration = Duration::from_millis(50);
 
 #[tokio::test]
 async fn a_killed_owners_parts_are_taken_after_its_silence() {
@@ -21,14 +23,20 @@ async fn a_killed_owners_parts_are_taken_after_its_silence() {
     let own = takes.book.lock().unwrap().gained;
 
     takes.book.lock().unwrap().first_gain = None;
+    let bucket = world.bus.jetstream().get_key_value("LEASES").await.unwrap();
+    let beaten = bucket.entry("member.a/0").await.unwrap().map(|entry| entry.created.unix_timestamp_nanos());
+    let silent_for = beaten.map(|at| Timestamp::now().as_nanosecond() - at);
     let died_at = boot_time();
     dies.kill().await;
     world.judge.even(&["b"]).await;
-    let book = takes.book.lock().unwrap();
-    let waited = book.first_gain.unwrap() - died_at;
-    assert!(waited >= SILENCE - BEAT * 2, "taken after {waited:?}");
-    assert_eq!(book.gained - own, usize::from(PARTS) / 2);
-    assert_eq!(book.handovers.values().filter(|handover| handover.is_none()).count(), own);
+    if world.calm.holds() {
+        let book = takes.book.lock().unwrap();
+        let silent_for = Duration::from_nanos(silent_for.unwrap().try_into().unwrap());
+        let waited = book.first_gain.unwrap() - died_at + silent_for;
+        assert!(waited >= SILENCE - CLOCKS, "taken after {waited:?} without a heartbeat");
+        assert_eq!(book.gained - own, usize::from(PARTS) / 2);
+        assert_eq!(book.handovers.values().filter(|handover| handover.is_none()).count(), own);
+    }
 }
 
 #[tokio::test]
@@ -70,15 +78,23 @@ async fn alone_after_a_short_loss_it_takes_its_own_parts_again() {
     let proxy = FaultProxy::before(world.address()).await.unwrap();
     let alone = world.replica_by("a", &format!("nats://{}", proxy.address())).await;
     world.judge.even(&["a"]).await;
-    let lost = alone.book.lock().unwrap().leases[&0].lost().clone();
     proxy.cut().await.unwrap();
-    tokio::time::timeout(LIMIT, lost.cancelled()).await.unwrap();
-    let lost_at = boot_time();
+    // Seen from here the loss comes late on a busy machine, so what counts is when a lease was last valid.
+    let mut last_valid = Duration::ZERO;
+    until("the leases to be lost", LIMIT, async || {
+        let (now, book) = (boot_time(), alone.book.lock().unwrap());
+        if book.leases.values().any(Lease::is_valid) {
+            last_valid = now;
+        }
+        book.leases.values().all(|lease| lease.lost().is_cancelled()).then_some(())
+    })
+    .await
+    .unwrap();
     alone.book.lock().unwrap().first_gain = None;
     proxy.heal().await.unwrap();
     world.judge.even(&["a"]).await;
-    let waited = alone.book.lock().unwrap().first_gain.unwrap() - lost_at;
-    assert!(waited >= Duration::from_millis(900), "own parts are free after a window: {waited:?}");
+    let waited = alone.book.lock().unwrap().first_gain.unwrap() - last_valid;
+    assert!(waited >= WINDOW, "own parts are free after a window: {waited:?}");
     alone.stop().await;
 }
 
@@ -97,7 +113,7 @@ async fn a_frozen_owner_wakes_up_without_its_right() {
             let bus = Bus::connect(&url, "a").await.unwrap();
             let owner = Replica::start(bus, "a", judge).await;
             freezing.await.unwrap();
-            frozen.recv_timeout(LIMIT).unwrap();
+            frozen.recv_timeout(LIMIT * 2).unwrap();
             let leases: Vec<_> = owner.book.lock().unwrap().leases.values().cloned().collect();
             *seen.lock().unwrap() =
                 Some((leases.len(), leases.iter().filter(|lease| lease.is_valid()).count()));
@@ -155,28 +171,34 @@ async fn a_part_that_is_not_given_back_in_order_stays() {
     let (giving, returned) = tokio::sync::mpsc::channel(64);
     let stop = tokio_util::sync::CancellationToken::new();
     let running = tokio::spawn(ownership.run(changes, returned, stop.clone()));
-    let mut leases = Vec::new();
-    while leases.len() < usize::from(PARTS) {
+    let mut leases = BTreeMap::<u16, Lease>::new();
+    while leases.len() < usize::from(PARTS) || !leases.values().all(Lease::is_valid) {
         match tokio::time::timeout(LIMIT, seen.recv()).await.unwrap().unwrap() {
-            OwnershipChange::Gained { part, lease, .. } => leases.push((part, lease)),
+            OwnershipChange::Gained { part, lease, .. } => {
+                leases.insert(part, lease);
+            }
             OwnershipChange::GiveBack { .. } => panic!("nobody else is there"),
         }
     }
     // The first comes back while its lease is valid: it may be the return of an older one. The second is in order.
-    let (early, in_order) = (leases[0].clone(), leases[1].clone());
-    giving.send(Returned { part: early.0, handover: None }).await.unwrap();
-    in_order.1.end();
-    giving.send(Returned { part: in_order.0, handover: Some("x".into()) }).await.unwrap();
+    let (early, in_order) = (leases[&0].clone(), leases[&1].clone());
+    giving.send(Returned { part: 0, handover: None }).await.unwrap();
+    in_order.end();
+    giving.send(Returned { part: 1, handover: Some("x".into()) }).await.unwrap();
     match tokio::time::timeout(LIMIT, seen.recv()).await.unwrap().unwrap() {
-        OwnershipChange::Gained { part, lease, handover } => {
-            assert_eq!((part, handover.as_deref()), (in_order.0, Some(b"x".as_slice())));
-            assert!(lease.epoch() > in_order.1.epoch() && lease.is_valid());
+        OwnershipChange::Gained { part, lease, handover } if world.calm.holds() => {
+            assert_eq!((part, handover.as_deref()), (1, Some(b"x".as_slice())));
+            assert!(lease.epoch() > in_order.epoch());
+            if !(lease.is_valid() && early.is_valid()) {
+                let told = async || (!world.calm.holds()).then_some(());
+                until("the owner to say that it lost its parts", LIMIT, told).await.unwrap();
+            }
         }
+        OwnershipChange::Gained { .. } => {}
         other @ OwnershipChange::GiveBack { .. } => panic!("{other:?}"),
     }
-    assert!(early.1.is_valid());
     // Nobody is left to give anything back: it ends by itself, and no lease outlives it.
     drop(giving);
     tokio::time::timeout(LIMIT, running).await.unwrap().unwrap();
-    assert!(!early.1.is_valid() && early.1.lost().is_cancelled());
+    assert!(!early.is_valid() && early.lost().is_cancelled());
 }

@@ -8,8 +8,13 @@ use staffetta_store::{Store, StoreError, StoreOptions};
 use staffetta_testkit::{FaultProxy, until};
 use tokio::time::timeout;
 
-use crate::support::{claim, id, new_command, on_both, postgres_url, tenant, text};
+use crate::support::{
+    afterwards, claim, id, migrated, new_command, on_both, patient, postgres_url, tenant, text, told,
+};
 use crate::wire::Wire;
+
+/// Longest wait for anything.
+const LIMIT: Duration = Duration::from_secs(120);
 
 on_both!(it_answers_until_it_is_closed, migrating_again_changes_nothing);
 
@@ -62,7 +67,7 @@ async fn several_processes_may_migrate_postgres_at_once() {
 
 async fn migrate_at_once(url: &str) {
     let migrate = || async {
-        let store = Store::connect(url, &StoreOptions::default()).await.unwrap();
+        let store = Store::connect(url, &patient()).await.unwrap();
         store.migrate().await.unwrap();
         store.close().await;
     };
@@ -71,15 +76,16 @@ async fn migrate_at_once(url: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_postgres_that_is_away_is_unavailable_and_then_there_again() {
-    let url = postgres_url().await;
-    let (before, after) = url.split_once('@').unwrap();
+    let direct = postgres_url().await;
+    let (before, after) = direct.split_once('@').unwrap();
     let (address, name) = after.split_once('/').unwrap();
     let proxy = FaultProxy::before(address.parse::<SocketAddr>().unwrap()).await.unwrap();
     let url = format!("{before}@{}/{name}", proxy.address());
+    let witness = migrated(&direct).await;
     let options = StoreOptions { timeout: Duration::from_secs(1), ..StoreOptions::default() };
-    let store = Store::connect(&url, &options).await.unwrap();
-    store.migrate().await.unwrap();
-    assert_eq!(store.record(&[text("wamid.A")]).await.unwrap().len(), 1);
+    let store =
+        until("a connection", LIMIT, async || Store::connect(&url, &options).await.ok()).await.unwrap();
+    recorded(&store, "wamid.A").await;
 
     proxy.stall().await.unwrap();
     let silent = store.record(&[text("wamid.B")]).await.unwrap_err();
@@ -90,9 +96,16 @@ async fn a_postgres_that_is_away_is_unavailable_and_then_there_again() {
     assert!(matches!(gone, StoreError::Unavailable(_)), "{gone:?}");
 
     proxy.heal().await.unwrap();
-    let again = async || store.record(&[text("wamid.C")]).await.ok();
-    let told = until("the database", Duration::from_secs(20), again).await.unwrap();
-    assert_eq!(told.len(), 1);
+    recorded(&store, "wamid.C").await;
+    let waiting = witness.unannounced(afterwards(), 10).await.unwrap();
+    assert_eq!(told(&waiting), [("message.received", "wamid.A"), ("message.received", "wamid.C")]);
+}
+
+/// Records a message as soon as the store does. One that gave up waiting may have recorded it all the same: what the
+/// database holds afterwards counts.
+async fn recorded(store: &Store, name: &str) {
+    let recorded = async || store.record(&[text(name)]).await.ok();
+    until("the database", LIMIT, recorded).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -101,7 +114,7 @@ async fn what_follows_a_transaction_given_up_at_its_start_is_kept() {
     let (before, after) = url.split_once('@').unwrap();
     let (address, name) = after.split_once('/').unwrap();
     let proxy = FaultProxy::before(address.parse::<SocketAddr>().unwrap()).await.unwrap();
-    let options = StoreOptions { max_connections: 1, timeout: Duration::from_secs(10) };
+    let options = StoreOptions { max_connections: 1, timeout: LIMIT };
     let store = Store::connect(&format!("{before}@{}/{name}", proxy.address()), &options).await.unwrap();
     store.migrate().await.unwrap();
     store.ping().await.unwrap();
@@ -112,7 +125,7 @@ async fn what_follows_a_transaction_given_up_at_its_start_is_kept() {
     proxy.heal().await.unwrap();
     store.enqueue(&[new_command("c-1")]).await.unwrap();
 
-    let other = Store::connect(&url, &StoreOptions::default()).await.unwrap();
+    let other = Store::connect(&url, &patient()).await.unwrap();
     assert!(other.command(&tenant(), &id("c-1")).await.unwrap().is_some());
 }
 
@@ -120,36 +133,39 @@ async fn what_follows_a_transaction_given_up_at_its_start_is_kept() {
 async fn connections_that_fell_silent_are_given_up() {
     let wire = Wire::to(&postgres_url().await).await;
     let options = StoreOptions { max_connections: 2, timeout: Duration::from_secs(1) };
-    let store = Store::connect(wire.url(), &options).await.unwrap();
-    store.migrate().await.unwrap();
+    let connected = async || Store::connect(wire.url(), &options).await.ok();
+    let store = until("a connection", LIMIT, connected).await.unwrap();
     let calls = || join_all((0..4).map(|_| store.ping()));
-    for answer in calls().await {
-        answer.unwrap();
-    }
+    let answered = async || calls().await.iter().all(Result::is_ok).then_some(());
+    until("connections that answer", LIMIT, answered).await.unwrap();
     wire.silence();
-    for answer in calls().await {
+    // The first two have the silent connections. To the others one may be given up just in time for a new one.
+    for answer in &calls().await[..2] {
         assert!(matches!(answer, Err(StoreError::Unavailable(_))));
     }
     let again = async || store.ping().await.ok();
-    until("a connection that answers", Duration::from_secs(20), again).await.unwrap();
+    until("a connection that answers", LIMIT, again).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_sqlite_that_another_process_is_writing_is_unavailable_and_then_there_again() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("sqlite:{}", folder.path().join("staffetta.db").display());
+    let witness = migrated(&url).await;
     let options = StoreOptions { timeout: Duration::from_millis(200), ..StoreOptions::default() };
-    let store = Store::connect(&url, &options).await.unwrap();
-    store.migrate().await.unwrap();
+    let store =
+        until("the database", LIMIT, async || Store::connect(&url, &options).await.ok()).await.unwrap();
     let pool = sqlx::SqlitePool::connect(&url).await.unwrap();
     let other = pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
     let busy = store.record(&[text("wamid.A")]).await.unwrap_err();
     assert!(matches!(busy, StoreError::Unavailable(_)), "{busy:?}");
-    assert!(store.command(&tenant(), &id("c-1")).await.unwrap().is_none(), "readers don't wait");
+    let read = async || store.command(&tenant(), &id("c-1")).await.ok();
+    let found = until("an answer: readers don't wait for writers", LIMIT, read).await.unwrap();
+    assert!(found.is_none());
     other.rollback().await.unwrap();
-    let again = async || store.record(&[text("wamid.A")]).await.ok();
-    let told = until("the database", Duration::from_secs(20), again).await.unwrap();
-    assert_eq!(told.len(), 1);
+    recorded(&store, "wamid.A").await;
+    let waiting = witness.unannounced(afterwards(), 10).await.unwrap();
+    assert_eq!(told(&waiting), [("message.received", "wamid.A")]);
 }
 
 /// A dump, or an analyst's open transaction, reads a table for long: nobody waits behind the step that wants it, and the
@@ -157,7 +173,7 @@ async fn a_sqlite_that_another_process_is_writing_is_unavailable_and_then_there_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_step_of_the_schema_waits_for_a_table_without_holding_others_up() {
     let url = postgres_url().await;
-    let store = Store::connect(&url, &StoreOptions::default()).await.unwrap();
+    let store = Store::connect(&url, &patient()).await.unwrap();
     store.migrate().await.unwrap();
     // As it was before the last step.
     let pool = sqlx::PgPool::connect(&url).await.unwrap();
@@ -176,8 +192,8 @@ async fn a_step_of_the_schema_waits_for_a_table_without_holding_others_up() {
     });
     let pending = async || store.schema_state().await.unwrap().pending;
     // Behind the step that waits, a reader waits no longer than the step does.
-    let count = timeout(Duration::from_secs(20), sqlx::query("SELECT 1 FROM events").execute(&pool));
-    until("the step waits", Duration::from_secs(20), async || {
+    let count = timeout(LIMIT, sqlx::query("SELECT 1 FROM events").execute(&pool));
+    until("the step waits", LIMIT, async || {
         let waits =
             "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%0005%'
                      OR wait_event_type = 'Lock' AND query LIKE '%ADD COLUMN traceparent%'";
@@ -189,6 +205,6 @@ async fn a_step_of_the_schema_waits_for_a_table_without_holding_others_up() {
     count.await.unwrap().unwrap();
     assert_eq!(pending().await, [5]);
     reading.rollback().await.unwrap();
-    timeout(Duration::from_secs(60), migrating).await.unwrap().unwrap().unwrap();
+    timeout(LIMIT, migrating).await.unwrap().unwrap().unwrap();
     assert!(pending().await.is_empty());
 }

@@ -3,14 +3,14 @@
 use staffetta_domain::MessageState;
 use staffetta_store::{Store, StoreOptions};
 
-use crate::support::{afterwards, claim, id, new_command, postgres_url, proof, taken, tenant};
+use crate::support::{afterwards, claim, id, new_command, patient, postgres_url, proof, taken, tenant};
 use crate::wire::{Heard, Wire};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_call_is_a_few_statements() {
     let url = postgres_url().await;
     let wire = Wire::to(&url).await;
-    let options = StoreOptions { max_connections: 1, ..StoreOptions::default() };
+    let options = StoreOptions { max_connections: 1, ..patient() };
     let store = Store::connect(wire.url(), &options).await.unwrap();
     store.migrate().await.unwrap();
     for turn in 0..3 {

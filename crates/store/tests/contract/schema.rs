@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use staffetta_store::{OutboxState, SchemaState, Store};
 
-use crate::support::{on_both, text};
+use crate::support::{on_both, patient, text};
 
 on_both!(
     a_schema_is_up_to_date_once_it_is_migrated,
@@ -52,7 +52,7 @@ async fn it_says_how_large_it_is(store: Store) {
 async fn an_empty_database_lacks_every_step() {
     let postgres = crate::support::postgres_url().await;
     for url in ["sqlite::memory:", &postgres] {
-        let store = Store::connect(url, &staffetta_store::StoreOptions::default()).await.unwrap();
+        let store = Store::connect(url, &patient()).await.unwrap();
         let schema = store.schema_state().await.unwrap();
         assert_eq!((schema.applied, schema.newer, schema.broken), (None, vec![], vec![]));
         assert_eq!(schema.pending.last(), Some(&schema.known));

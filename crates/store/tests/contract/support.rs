@@ -1,8 +1,8 @@
 //! Stores to test, and what goes into them.
 
-use std::sync::atomic::{AtomicI64, Ordering};
-
 use std::path::Path;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
@@ -53,8 +53,13 @@ pub(crate) async fn postgres_url() -> String {
     Postgres::shared().await.unwrap().database().await.unwrap().url().to_owned()
 }
 
+/// For tests in which no answer is late: however busy the machine, it comes within this.
+pub(crate) fn patient() -> StoreOptions {
+    StoreOptions { timeout: Duration::from_secs(120), ..StoreOptions::default() }
+}
+
 pub(crate) async fn migrated(url: &str) -> Store {
-    let store = Store::connect(url, &StoreOptions::default()).await.unwrap();
+    let store = Store::connect(url, &patient()).await.unwrap();
     store.migrate().await.unwrap();
     store
 }

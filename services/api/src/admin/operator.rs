@@ -1,7 +1,6 @@
 //! Who runs the installation.
 
 use std::net::Ipv6Addr;
-use std::time::Instant;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
@@ -11,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use secrecy::ExposeSecret;
 use staffetta_runtime::config::ApiConfig;
 use staffetta_runtime::http::Peer;
+use tokio::time::Instant;
 use tracing::warn;
 
 use crate::App;
@@ -51,7 +51,7 @@ impl FromRequestParts<App> for Operator {
         let peer = parts.extensions.get::<Peer>().copied();
         let peer = peer.unwrap_or(Peer((Ipv6Addr::UNSPECIFIED, 0).into()));
         // The right key is never made to wait for others' guesses: it is too long to be guessed.
-        app.gate.stranger(peer, Instant::now()).map_err(NoOperator::TooMany)?;
+        app.gate.stranger(peer, Instant::now().into_std()).map_err(NoOperator::TooMany)?;
         let refused = if shown.is_some() { Refused::UnknownKey } else { Refused::NoKey };
         warn!(peer = %peer.0.ip(), path = parts.uri.path(), "somebody without an operator's key was refused");
         Err(NoOperator::Refused(refused))

@@ -10,9 +10,7 @@ use staffetta_domain::{Event, EventId, EventType, Object};
 use staffetta_store::{Attempt, EndpointKey, EndpointPlace, Parked};
 use staffetta_testkit::{Postgres, until};
 
-use crate::harness::{ACME, Answer, Gateway, OTHER, register};
-
-const WAIT: Duration = Duration::from_secs(20);
+use crate::harness::{ACME, Answer, Gateway, OTHER, WAIT, register};
 
 const ENDPOINTS: &str = r#"
 [[tenant]]
@@ -48,10 +46,19 @@ async fn start() -> Gateway {
 
 async fn with_endpoints(gateway: Gateway) -> Gateway {
     register(&gateway.bus, ENDPOINTS).await;
-    let there = until("the endpoints", WAIT, async || {
-        (gateway.get("/v1/endpoints/acme-own").await.status == 200).then_some(())
-    });
-    there.await.unwrap();
+    for (key, endpoint) in [
+        (ACME, "acme-erp"),
+        (ACME, "acme-folder"),
+        (ACME, "acme-own"),
+        (OTHER, "other-erp"),
+        ("reader-of-acme", "acme-erp"),
+    ] {
+        let there = until("the endpoints and the keys", WAIT, async || {
+            let answer = gateway.get_as(key, &format!("/v1/endpoints/{endpoint}")).await;
+            (answer.status == 200).then_some(())
+        });
+        there.await.unwrap();
+    }
     gateway
 }
 

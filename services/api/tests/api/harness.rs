@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const LANE: i64 = 5;
 
 /// Longest wait for anything.
-pub(crate) const WAIT: Duration = Duration::from_secs(30);
+pub(crate) const WAIT: Duration = Duration::from_secs(60);
 
 pub(crate) const ACME: &str = "key-of-acme";
 pub(crate) const OTHER: &str = "key-of-other";
@@ -123,14 +123,13 @@ impl Gateway {
         let address = api.address();
         let stopping = stop.clone();
         let running = tokio::spawn(async { tokio::join!(api.run(stopping), following).0 });
-        let http = reqwest::Client::builder().no_proxy().timeout(WAIT).build().unwrap();
+        let http = client().build().unwrap();
         Self { nats, wire, bus, store, health, address, stop, running, folder, http }
     }
 
     /// The same, as it looks from this other address of the machine.
     pub(crate) fn seen_from(&mut self, address: [u8; 4]) {
-        let http = reqwest::Client::builder().no_proxy().timeout(WAIT);
-        self.http = http.local_address(IpAddr::from(address)).build().unwrap();
+        self.http = client().local_address(IpAddr::from(address)).build().unwrap();
     }
 
     /// The SQLite file.
@@ -205,6 +204,33 @@ impl Gateway {
             });
         }
         queue
+    }
+}
+
+/// Each request has a connection of its own: one that is used again may just then be closed by the API, as idle.
+fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().timeout(WAIT).pool_max_idle_per_host(0)
+}
+
+/// The clock stands still as long as this lives, so that what is counted by the second does not depend on how fast the
+/// machine is. Nothing may wait for a time meanwhile.
+pub(crate) struct StoodClock {
+    /// A paused clock is moved on whenever nobody has anything to do, unless a blocking task runs: one waits for this.
+    _blocking: std::sync::mpsc::Sender<()>,
+}
+
+impl StoodClock {
+    pub(crate) fn stop() -> Self {
+        let (blocking, ended) = std::sync::mpsc::channel();
+        tokio::task::spawn_blocking(move || ended.recv());
+        tokio::time::pause();
+        Self { _blocking: blocking }
+    }
+}
+
+impl Drop for StoodClock {
+    fn drop(&mut self) {
+        tokio::time::resume();
     }
 }
 

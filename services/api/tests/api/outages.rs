@@ -1,14 +1,10 @@
 //! What a tenant is told while NATS or the database is away.
 
-use std::time::Duration;
-
 use serde_json::json;
 use sqlx::{Connection, SqliteConnection};
 use staffetta_testkit::until;
 
-use crate::harness::{Gateway, text, with};
-
-const LIMIT: Duration = Duration::from_secs(30);
+use crate::harness::{Gateway, WAIT, text, with};
 
 #[tokio::test]
 async fn without_nats_nothing_is_taken_in_and_what_was_can_still_be_read() {
@@ -27,7 +23,7 @@ async fn without_nats_nothing_is_taken_in_and_what_was_can_still_be_read() {
     assert_eq!(gateway.get("/v1/messages/during").await.status, 404);
 
     gateway.nats.restart().await.unwrap();
-    let taken = until("the message to be taken in", LIMIT, async || {
+    let taken = until("the message to be taken in", WAIT, async || {
         let answer = gateway.post(&text("during")).await;
         answer.status.is_success().then_some(answer)
     });
@@ -48,7 +44,7 @@ async fn a_publish_without_an_answer_is_told_apart_and_can_be_repeated() {
     doubtful.is_problem(503, "in-doubt");
     assert_eq!(doubtful.header("retry-after"), "2");
     let id = doubtful.json["id"].as_str().unwrap();
-    let repeated = until("the repeat to be taken in", LIMIT, async || {
+    let repeated = until("the repeat to be taken in", WAIT, async || {
         let answer = gateway.post(&text(id)).await;
         answer.status.is_success().then_some(answer)
     });

@@ -1,5 +1,9 @@
 //! Endpoints that are disabled, enabled and changed while they are delivered to.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_nats::jetstream::stream;
 use jiff::Timestamp;
 use serde_json::json;
 use staffetta_bus::{DeadStream, LetterFilter};
@@ -7,7 +11,7 @@ use staffetta_domain::{Event, EventId, EventType};
 use staffetta_testkit::until;
 
 use crate::harness::{LIMIT, Storage, World, assert_in_order, key, webhook};
-use crate::receiver::{OK, status};
+use crate::receiver::{OK, Seen, status};
 
 fn enabled() -> Event {
     Event {
@@ -36,7 +40,9 @@ async fn who_is_gone_is_disabled_until_somebody_enables_it() {
         // Its other endpoints hear of it.
         until("the event of it", LIMIT, async || {
             let taken = world.receiver.taken("other");
-            (taken.len() == 2 && taken.iter().any(|seen| seen.conversation.is_empty())).then_some(())
+            let came = |like: &dyn Fn(&Seen) -> bool| taken.iter().any(like);
+            (came(&|seen| seen.id == event.id.as_str()) && came(&|seen| seen.conversation.is_empty()))
+                .then_some(())
         })
         .await
         .unwrap();
@@ -70,24 +76,22 @@ async fn a_changed_entry_enables_and_counts_within_moments() {
     world.state_of("erp", |state| state.disabled.is_none()).await;
 
     let off = moved.replace(" }", ", enabled = false }");
-    world.apply(&[off]).await;
-    // What is on its way may still come.
-    until("nothing to come any more", LIMIT, async || {
-        let event = world.tell("c2").await;
-        let came = until("it came", std::time::Duration::from_secs(1), async || {
-            world.receiver.taken("moved").iter().any(|seen| seen.id == event.id.as_str()).then_some(())
-        });
-        came.await.is_err().then_some(())
-    })
-    .await
-    .unwrap();
+    world.apply(std::slice::from_ref(&off)).await;
+    // Whoever has begun with a later entry has seen this one.
+    let later = webhook(&world, "later");
+    world.apply(&[off, later.clone()]).await;
+    world.begun("later").await;
     let held = world.tell_many(10, 3).await;
+    world.taken("later", &held).await;
     world.quiet("moved").await;
-    assert!(!world.receiver.taken("moved").iter().any(|seen| seen.id == held[0].id.as_str()));
-    world.apply(&[moved]).await;
+    assert!(
+        !world.receiver.taken("moved").iter().any(|seen| held.iter().any(|held| seen.id == held.id.as_str()))
+    );
+    world.apply(&[moved, later.clone()]).await;
     world.taken("moved", &held).await;
 
     // One that is taken away gets nothing more, and a new one begins now.
+    world.apply(&[later]).await;
     world.apply(&[webhook(&world, "new")]).await;
     world.begun("new").await;
     world.quiet("moved").await;
@@ -107,6 +111,35 @@ async fn an_entry_that_changes_while_nobody_delivers_enables_too() {
     delivery.stop().await;
     world.apply(&[webhook(&world, "erp").replace("/erp", "/moved")]).await;
     let delivery = world.delivery().await;
+    world.taken("moved", &[event]).await;
+    world.state_of("erp", |state| state.disabled.is_none()).await;
+    delivery.stop().await;
+}
+
+/// Between the writing that it is disabled and the telling of it.
+#[tokio::test]
+async fn an_entry_that_changes_while_it_is_being_disabled_enables_too() {
+    let (world, delivery) = World::start(Storage::Sqlite, &["erp"]).await;
+    let is_gone = Arc::new(AtomicBool::new(false));
+    let answer = Arc::clone(&is_gone);
+    world.receiver.answers("erp", move |_, _| status(if answer.load(Ordering::Relaxed) { 410 } else { 503 }));
+    let event = world.tell("c1").await;
+    let came = async || (!world.receiver.seen("erp").is_empty()).then_some(());
+    until("a first try", LIMIT, came).await.unwrap();
+
+    // Nobody takes what would be told now: telling goes on until somebody does.
+    let jetstream = world.bus.jetstream();
+    let events = jetstream.get_stream("EVENTS").await.unwrap().cached_info().config.clone();
+    let deaf = stream::Config { subjects: vec!["nowhere".into()], republish: None, ..events.clone() };
+    jetstream.update_stream(deaf).await.unwrap();
+    is_gone.store(true, Ordering::Relaxed);
+    world.state_of("erp", |state| state.disabled.is_some()).await;
+    let moved = webhook(&world, "erp").replace("/erp", "/moved");
+    // Whoever has begun with a later entry has seen this one.
+    world.apply(&[moved, webhook(&world, "later")]).await;
+    world.begun("later").await;
+    jetstream.update_stream(events).await.unwrap();
+
     world.taken("moved", &[event]).await;
     world.state_of("erp", |state| state.disabled.is_none()).await;
     delivery.stop().await;

@@ -1,12 +1,32 @@
 //! Endpoints to which nothing is posted: folders, and consumers on NATS.
 
-use async_nats::jetstream::AckKind;
 use async_nats::jetstream::consumer::PullConsumer;
+use async_nats::jetstream::{AckKind, Message};
 use futures_util::StreamExt;
-use staffetta_domain::EventType;
+use staffetta_domain::{Event, EventType};
 use staffetta_testkit::until;
 
 use crate::harness::{LIMIT, Storage, World, webhook};
+
+/// What the consumer has right now, as far as there is room.
+async fn fetch(consumer: &PullConsumer, room: usize) -> Vec<Message> {
+    let Ok(batch) = consumer.fetch().max_messages(room).messages().await else { return Vec::new() };
+    batch.filter_map(async |message| message.ok()).collect().await
+}
+
+/// The ids of what the consumer gives out, until it has given out this one: it hears a moment later of what is stored.
+async fn fetched(consumer: &PullConsumer, last: &Event) -> Vec<String> {
+    let mut ids = Vec::new();
+    until("the last event to be given out", LIMIT, async || {
+        for message in fetch(consumer, 10).await {
+            ids.push(message.headers.as_ref().unwrap().get("ce-id").unwrap().to_string());
+            message.ack().await.unwrap();
+        }
+        ids.iter().any(|id| id == last.id.as_str()).then(|| ids.clone())
+    })
+    .await
+    .unwrap()
+}
 
 #[tokio::test]
 async fn a_nats_endpoint_has_a_consumer_of_its_own_as_long_as_its_entry_is_there() {
@@ -21,13 +41,7 @@ async fn a_nats_endpoint_has_a_consumer_of_its_own_as_long_as_its_entry_is_there
     world.tell_of("acme", EventType::CommandAccepted, "c1").await;
     world.tell_of("beta", EventType::MessageReceived, "c1").await;
     let status = world.tell_of("acme", EventType::MessageStatus, "c1").await;
-    let mut fetched = consumer.fetch().max_messages(10).messages().await.unwrap();
-    let mut ids = Vec::new();
-    while let Some(Ok(message)) = fetched.next().await {
-        ids.push(message.headers.as_ref().unwrap().get("ce-id").unwrap().to_string());
-        message.ack().await.unwrap();
-    }
-    assert_eq!(ids, [message.id.to_string(), status.id.to_string()]);
+    assert_eq!(fetched(&consumer, &status).await, [message.id.to_string(), status.id.to_string()]);
 
     world.apply(&[webhook(&world, "erp")]).await;
     until("the consumer to go", LIMIT, async || {
@@ -59,19 +73,13 @@ async fn an_endpoint_that_another_tenant_gets_brings_nothing_of_the_one_before()
     world.tell("c1").await;
     let first = consumer("acme").await;
     world.tell("c1").await;
-    let mut fetched = first.fetch().max_messages(1).messages().await.unwrap();
-    let kept = fetched.next().await.unwrap().unwrap();
-    kept.ack_with(AckKind::Nak(None)).await.unwrap();
+    let kept = until("an event of the one before", LIMIT, async || fetch(&first, 1).await.pop());
+    kept.await.unwrap().ack_with(AckKind::Nak(None)).await.unwrap();
 
     world.apply(&[of("beta")]).await;
     let second = consumer("beta").await;
     let own = world.tell_of("beta", EventType::MessageReceived, "c1").await;
-    let mut fetched = second.fetch().max_messages(10).messages().await.unwrap();
-    let mut ids = Vec::new();
-    while let Some(Ok(message)) = fetched.next().await {
-        ids.push(message.headers.as_ref().unwrap().get("ce-id").unwrap().to_string());
-    }
-    assert_eq!(ids, [own.id.to_string()]);
+    assert_eq!(fetched(&second, &own).await, [own.id.to_string()]);
     delivery.stop().await;
 }
 

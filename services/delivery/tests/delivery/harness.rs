@@ -17,19 +17,30 @@ use staffetta_runtime::{Config, Health};
 use staffetta_store::{EndpointKey, EndpointState, Store, StoreOptions};
 use staffetta_testkit::{NatsServer, Postgres, until};
 use tempfile::TempDir;
+use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::receiver::{Receiver, Seen};
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(90);
+/// For what comes some time, however busy the machine is: a lease that is lost on the way costs seconds.
+pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 
 /// Which database a world has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Storage {
     Sqlite,
     Postgres,
+}
+
+/// Every world of this program is among the others, but for one that wants to be alone: they share one `/metrics`.
+static WORLDS: RwLock<()> = RwLock::const_new(());
+
+/// How a world is in the program, as long as this is held.
+enum Company {
+    Others { _among: RwLockReadGuard<'static, ()> },
+    Nobody { _alone: RwLockWriteGuard<'static, ()> },
 }
 
 pub(crate) struct World {
@@ -41,6 +52,8 @@ pub(crate) struct World {
     pub(crate) config: Config,
     database_url: String,
     published: AtomicU64,
+    /// Given up last.
+    _company: Company,
 }
 
 /// A delivery that runs beside the test.
@@ -74,35 +87,69 @@ pub(crate) fn webhook(world: &World, id: &str) -> String {
 
 impl World {
     pub(crate) async fn prepare(storage: Storage) -> Self {
+        Self::prepare_in(Company::Others { _among: WORLDS.read().await }, storage).await
+    }
+
+    async fn prepare_in(company: Company, storage: Storage) -> Self {
         let nats = NatsServer::start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let database_url = match storage {
             Storage::Sqlite => format!("sqlite:{}", folder.path().join("staffetta.db").display()),
             Storage::Postgres => Postgres::shared().await.unwrap().database().await.unwrap().url().to_owned(),
         };
-        let store = store(&database_url).await;
+        let store = store(&database_url, LIMIT).await;
         store.migrate().await.unwrap();
         let bus = Bus::connect(nats.url(), "test").await.unwrap();
         let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 30, lane_max_commands: 100_000 };
         bus.set_up_streams(&retention).await.unwrap();
         let mut config = Config::default();
         config.nats.url = Some(nats.url().to_owned());
-        config.delivery.request_timeout_ms = 2_000;
+        config.delivery.request_timeout_ms = 60_000;
         config.delivery.spool_root = Some(folder.path().to_owned());
         let receiver = Receiver::start().await;
-        Self { nats, bus, store, receiver, folder, config, database_url, published: AtomicU64::new(0) }
+        Self {
+            nats,
+            bus,
+            store,
+            receiver,
+            folder,
+            config,
+            database_url,
+            published: AtomicU64::new(0),
+            _company: company,
+        }
     }
 
     /// With one delivery that runs, and these endpoints.
     pub(crate) async fn start(storage: Storage, endpoints: &[&str]) -> (Self, Running) {
         let world = Self::prepare(storage).await;
-        let entries: Vec<String> = endpoints.iter().map(|id| webhook(&world, id)).collect();
-        world.apply(&entries).await;
-        let running = world.delivery().await;
-        for id in endpoints {
-            world.begun(id).await;
-        }
+        let running = world.begin(endpoints).await;
         (world, running)
+    }
+
+    /// The same while no other world is in the program.
+    pub(crate) async fn start_alone(storage: Storage, endpoints: &[&str]) -> (Self, Running) {
+        let world = Self::prepare_in(Company::Nobody { _alone: WORLDS.write().await }, storage).await;
+        let running = world.begin(endpoints).await;
+        (world, running)
+    }
+
+    /// One that gives up a request after two seconds.
+    pub(crate) async fn start_impatient(storage: Storage, endpoints: &[&str]) -> (Self, Running) {
+        let mut world = Self::prepare(storage).await;
+        world.config.delivery.request_timeout_ms = 2_000;
+        let running = world.begin(endpoints).await;
+        (world, running)
+    }
+
+    async fn begin(&self, endpoints: &[&str]) -> Running {
+        let entries: Vec<String> = endpoints.iter().map(|id| webhook(self, id)).collect();
+        self.apply(&entries).await;
+        let running = self.delivery().await;
+        for id in endpoints {
+            self.begun(id).await;
+        }
+        running
     }
 
     /// One more delivery, with connections of its own.
@@ -111,7 +158,7 @@ impl World {
         let bus = Bus::connect(self.nats.url(), "delivery").await.unwrap();
         let following = CancellationToken::new();
         let (registry, follow) = RegistryView::follow(&bus, master(), following.clone()).await.unwrap();
-        let store = store(&self.database_url).await;
+        let store = store(&self.database_url, Duration::from_secs(10)).await;
         let delivery = Delivery::new(&self.config, bus, registry, store, &Health::default()).await.unwrap();
         let run = delivery.run(stop.clone());
         let ended = tokio::spawn(async move {
@@ -142,9 +189,15 @@ impl World {
         store.apply(plan).await.unwrap();
     }
 
-    /// Waits until the endpoint's delivery has begun somewhere.
-    pub(crate) async fn begun(&self, id: &str) {
-        self.state_of(id, |state| state.cursor > 0).await;
+    /// Waits until the endpoint's delivery has begun somewhere, and says under which lease.
+    pub(crate) async fn begun(&self, id: &str) -> i64 {
+        self.state_of(id, |state| state.cursor > 0).await.epoch
+    }
+
+    /// Whether the endpoint was delivered to under this lease to the end, now that nobody delivers any more. A lease may
+    /// be lost on a busy machine; then comes again what was not noted yet.
+    pub(crate) async fn had_one_lease(&self, id: &str, epoch: i64) -> bool {
+        self.state_of(id, |_| true).await.epoch == epoch
     }
 
     /// Waits until the endpoint's state in the database is like that.
@@ -197,9 +250,9 @@ impl World {
     pub(crate) async fn taken(&self, path: &str, events: &[Event]) -> Vec<Seen> {
         let what = format!("{} events at {path}", events.len());
         let waiting = until(&what, LIMIT, async || {
-            let taken = self.receiver.taken(path);
-            let has = |event: &Event| taken.iter().any(|seen| seen.id == event.id.as_str());
-            events.iter().all(has).then_some(taken)
+            // Whoever delivers shares the thread with those who look: looking must cost little.
+            let has = self.receiver.has_taken(path, events.iter().map(|event| event.id.as_str()));
+            has.then(|| self.receiver.taken(path))
         });
         waiting.await.unwrap()
     }
@@ -229,8 +282,8 @@ pub(crate) fn key(endpoint: &str) -> EndpointKey {
     EndpointKey { tenant: "acme".parse().unwrap(), endpoint: endpoint.parse().unwrap() }
 }
 
-async fn store(url: &str) -> Store {
-    let options = StoreOptions { timeout: Duration::from_secs(10), ..StoreOptions::default() };
+async fn store(url: &str, timeout: Duration) -> Store {
+    let options = StoreOptions { timeout, ..StoreOptions::default() };
     Store::connect(url, &options).await.unwrap()
 }
 

@@ -1,6 +1,6 @@
 //! A web service that endpoints point to: it notes what comes, and answers as it is told.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -83,6 +83,14 @@ impl Receiver {
     /// Everything that came to this path.
     pub(crate) fn seen(&self, path: &str) -> Vec<Seen> {
         self.book.seen.lock().unwrap().iter().filter(|seen| seen.path == path).cloned().collect()
+    }
+
+    /// Whether all of these came to this path and were taken.
+    pub(crate) fn has_taken<'a>(&self, path: &str, mut ids: impl Iterator<Item = &'a str>) -> bool {
+        let seen = self.book.seen.lock().unwrap();
+        let taken = seen.iter().filter(|seen| seen.path == path && seen.status < 300);
+        let taken: HashSet<&str> = taken.map(|seen| seen.id.as_str()).collect();
+        ids.all(|id| taken.contains(id))
     }
 
     /// What came to this path and was taken.

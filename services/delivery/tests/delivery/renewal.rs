@@ -24,13 +24,18 @@ async fn whoever_serves_endpoints_meanwhile_goes_on_with_the_new_one() {
     let before = world.tell_many(20, 5).await;
     world.taken("erp", &before).await;
     let place = world.state_of("erp", |state| state.cursor > 20).await;
+    let had = world.receiver.taken("erp").len();
 
     lose_events(&world).await;
     // More than there ever were: the place of the old one is in the midst of them.
     let after = world.tell_many(30, 5).await;
     let taken = world.taken("erp", &after).await;
     for event in &before {
-        assert_eq!(taken.iter().filter(|seen| seen.id == event.id.as_str()).count(), 1, "{}", event.subject);
+        assert!(
+            !taken[had..].iter().any(|seen| seen.id == event.id.as_str()),
+            "{} came again",
+            event.subject
+        );
     }
     let now = world.state_of("erp", |state| state.cursor == 31).await;
     assert!(now.log.is_some() && now.log != place.log, "{now:?}");

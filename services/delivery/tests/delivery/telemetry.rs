@@ -1,5 +1,6 @@
 //! What a delivery shows of itself: the traces of the events, and its metrics, with just the labels that
-//! `docs/metrics.md` names. The tests of this program share one `/metrics`, so each looks at endpoints of its own.
+//! `docs/metrics.md` names. The tests of this program share one `/metrics`, so each looks at endpoints of its own, or is
+//! alone when it looks at what has no label.
 
 use std::sync::LazyLock;
 
@@ -35,7 +36,7 @@ async fn without_a_collector_an_event_s_trace_is_passed_on_in_each_try() {
 #[tokio::test]
 async fn how_endpoints_fare_is_shown() {
     let telemetry = telemetry();
-    let (world, delivery) = World::start(Storage::Sqlite, &["gone-erp", "shy-erp"]).await;
+    let (world, delivery) = World::start_alone(Storage::Sqlite, &["gone-erp", "shy-erp"]).await;
     world.receiver.answers("gone-erp", |_, _| status(410));
     world.receiver.answers("shy-erp", |seen, _| if seen.conversation == "bad" { status(422) } else { OK });
     world.tell("bad").await;

@@ -11,6 +11,13 @@ fn of<'a>(events: &'a [Event], kind: &str) -> Vec<&'a Event> {
     events.iter().filter(|event| event.kind.as_str() == format!("staffetta.command.{kind}")).collect()
 }
 
+/// How many doubts the tries themselves gave cause for. An owner that loses its lease on a busy machine, and gets it
+/// back, tells of one more for each command that it finds open.
+fn doubts_of_tries(events: &[Event]) -> usize {
+    let doubts = of(events, "in_doubt");
+    doubts.iter().filter(|event| event.data["reason"] != "its sender died before the answer").count()
+}
+
 #[tokio::test]
 async fn a_status_settles_a_send_whose_answer_was_lost() {
     let (world, dispatcher) = World::start(Setup::default()).await;
@@ -34,7 +41,7 @@ async fn a_status_settles_a_send_whose_answer_was_lost() {
     let accepted: Vec<_> =
         of(&events, "accepted").into_iter().filter(|event| event.subject == "lost").collect();
     assert_eq!((accepted.len(), &accepted[0].data["settled_by"]), (1, &json!("status")));
-    assert_eq!(of(&events, "in_doubt").len(), 1);
+    assert_eq!(doubts_of_tries(&events), 1);
     dispatcher.stop().await;
 }
 
@@ -65,7 +72,7 @@ async fn without_a_status_it_is_sent_again_once() {
     world.settled().await;
     assert_eq!(world.texts(), ["cut", "next"]);
     assert_eq!(world.report(NUMBER).received, 3);
-    assert_eq!(of(&world.events().await, "in_doubt").len(), 1);
+    assert_eq!(doubts_of_tries(&world.events().await), 1);
     dispatcher.stop().await;
 }
 
@@ -78,7 +85,7 @@ async fn each_try_s_doubt_is_told() {
     world.send("normal", &text("twice", ANNA)).await;
     world.told("accepted", &["twice"]).await;
     world.settled().await;
-    assert_eq!(of(&world.events().await, "in_doubt").len(), 2);
+    assert_eq!(doubts_of_tries(&world.events().await), 2);
     assert_eq!(world.texts(), ["twice"]);
     dispatcher.stop().await;
 }

@@ -6,6 +6,7 @@ mod doubt;
 mod harness;
 mod intake;
 mod ownership;
+mod pace;
 mod rate;
 mod refusals;
 mod schedule;

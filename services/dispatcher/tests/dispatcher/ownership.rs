@@ -1,12 +1,13 @@
 //! Stops, hand-overs and outages.
 
+use jiff::Timestamp;
 use staffetta_domain::CommandState;
 use staffetta_simulator::{Fault, FaultKind};
 
 use crate::harness::{
-    ANNA, NUMBER, RegistryText, Setup, Storage, World, assert_once_in_order, assert_rate, set_up_streams,
-    text, texts,
+    ANNA, NUMBER, RegistryText, Setup, Storage, World, assert_once_in_order, set_up_streams, text, texts,
 };
+use crate::pace::assert_rate;
 
 fn setup(storage: Storage) -> Setup {
     Setup { storage, registry: RegistryText { rate: 50, ..RegistryText::default() }, ..Setup::default() }
@@ -15,12 +16,16 @@ fn setup(storage: Storage) -> Setup {
 #[tokio::test]
 async fn a_stop_finishes_what_was_begun_and_leaves_the_rest() {
     for storage in [Storage::Sqlite, Storage::Postgres] {
-        let (world, dispatcher) = World::start(setup(storage)).await;
+        let world = World::prepare(setup(storage)).await;
         world.fault(Fault::always(FaultKind::Slow { delay_ms: 300 }));
+        // All of them are there before the first is sent: publishing may take longer than sending.
         let commands = texts("stop", 150, 50);
         world.send_all("normal", &commands).await;
+        let dispatcher = world.dispatcher().await;
         world.sent(30).await;
+        let stopping = Timestamp::now();
         dispatcher.stop().await;
+        let stopped = Timestamp::now();
 
         let accepted = world.sends().len();
         assert!(accepted < 150, "all of them");
@@ -42,7 +47,9 @@ async fn a_stop_finishes_what_was_begun_and_leaves_the_rest() {
         world.settled().await;
         assert_once_in_order(&world.sends(), &commands);
         assert_rate(&world, 50);
-        assert!(world.told("in_doubt", &[]).await.is_empty());
+        // On a busy machine a lease may be lost before the stop, or after it: that makes doubts of its own.
+        let doubts = world.told("in_doubt", &[]).await;
+        assert!(!doubts.iter().any(|event| (stopping..=stopped).contains(&event.time)), "{doubts:?}");
         dispatcher.stop().await;
     }
 }
@@ -82,14 +89,16 @@ fn assert_once_in_order_by_lane(world: &World, commands: &[serde_json::Value]) {
 
 #[tokio::test]
 async fn nats_may_restart_and_be_away() {
-    let (mut world, dispatcher) = World::start(setup(Storage::Sqlite)).await;
-    let commands = texts("outage", 150, 30);
+    let mut world = World::prepare(setup(Storage::Sqlite)).await;
+    // More than can be sent until the owner gives up, and all of them there before the first is sent.
+    let commands = texts("outage", 300, 30);
     world.send_all("normal", &commands).await;
+    let dispatcher = world.dispatcher().await;
     world.sent(20).await;
     world.nats.stop().await.unwrap();
     // The owner gives up by itself: nothing more is sent than what was on its way.
     world.quiet().await;
-    assert!(world.sends().len() < 150);
+    assert!(world.sends().len() < 300);
     world.nats.restart().await.unwrap();
     world.accepted(&commands).await;
     world.settled().await;
@@ -100,9 +109,10 @@ async fn nats_may_restart_and_be_away() {
 
 #[tokio::test]
 async fn the_database_may_be_away() {
-    let (world, dispatcher) = World::start(setup(Storage::Postgres)).await;
+    let world = World::prepare(setup(Storage::Postgres)).await;
     let commands = texts("outage", 100, 20);
     world.send_all("normal", &commands).await;
+    let dispatcher = world.dispatcher().await;
     world.sent(20).await;
     let line = world.database_line.as_ref().unwrap();
     line.cut().await.unwrap();
@@ -178,11 +188,13 @@ async fn a_command_whose_letter_cannot_be_written_stays_in_the_queue() {
     world.told("accepted", &["after"]).await;
     dispatcher.stop().await;
     assert!(world.told("rejected", &[]).await.is_empty());
-    assert_eq!(world.waiting().await, 3);
+    // What was accepted meanwhile may have been deleted from between them.
+    let queued: Vec<_> = world.queued().await.iter().map(|command| command["id"].clone()).collect();
+    assert!(queued == ["wrong", "refused", "after"] || queued == ["wrong", "refused"], "{queued:?}");
 
     set_up_streams(&world.bus).await;
     let record = world.record("refused").await.unwrap();
-    assert_eq!(record.state, staffetta_domain::CommandState::Sending);
+    assert_eq!(record.state, CommandState::Sending);
     let dispatcher = world.dispatcher().await;
     world.told("rejected", &["wrong"]).await;
     // Nobody wrote how it ended.

@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{ANNA, NUMBER, RegistryText, Setup, World, assert_rate, text, texts};
+use crate::harness::{ANNA, NUMBER, RegistryText, Setup, World, text, texts};
+use crate::pace::assert_rate;
 
 const RATE: u32 = 50;
 

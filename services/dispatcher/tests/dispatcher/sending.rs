@@ -11,6 +11,9 @@ use crate::harness::{
     texts,
 };
 
+/// More tries than there is time for, however slow the machine is.
+const MANY: u32 = 1_000;
+
 #[tokio::test]
 async fn a_command_in_json_and_one_in_protocol_buffers_are_sent() {
     for storage in [Storage::Sqlite, Storage::Postgres] {
@@ -82,9 +85,11 @@ async fn the_same_id_is_sent_once() {
 async fn an_urgent_command_overtakes_a_backlog() {
     let mut setup = Setup::default();
     setup.registry.rate = 50;
-    let (world, dispatcher) = World::start(setup).await;
+    let world = World::prepare(setup).await;
+    // It is there before the first of it is sent: publishing may take longer than sending.
     let backlog = texts("bulk", 300, 300);
     world.send_all("bulk", &backlog).await;
+    let dispatcher = world.dispatcher().await;
     world.sent(10).await;
     world.send("urgent", &text("urgent", ANNA)).await;
     world.send("normal", &text("normal", ANNA)).await;
@@ -98,7 +103,9 @@ async fn an_urgent_command_overtakes_a_backlog() {
 
 #[tokio::test]
 async fn a_recipient_s_order_holds_through_errors_and_others_do_not_wait() {
-    let (world, dispatcher) = World::start(Setup::default()).await;
+    let mut setup = Setup::default();
+    setup.config.max_tries = MANY;
+    let (world, dispatcher) = World::start(setup).await;
     let fault = FaultKind::Error { code: 131_016 };
     world.fault(Fault { recipient: Some(ANNA.into()), ..Fault::always(fault) });
     let annas: Vec<_> = (0..10).map(|n| text(&format!("anna-{n}"), ANNA)).collect();
@@ -124,7 +131,9 @@ async fn a_recipient_s_order_holds_through_errors_and_others_do_not_wait() {
 
 #[tokio::test]
 async fn a_lane_full_of_one_recipient_blocks_no_other_lane() {
-    let (world, dispatcher) = World::start(Setup::default()).await;
+    let mut setup = Setup::default();
+    setup.config.max_tries = MANY;
+    let (world, dispatcher) = World::start(setup).await;
     world.fault(Fault { recipient: Some(ANNA.into()), ..Fault::always(FaultKind::Error { code: 131_016 }) });
     let stuck: Vec<_> = (0..3_000).map(|n| text(&format!("stuck-{n}"), ANNA)).collect();
     for chunk in stuck.chunks(500) {

@@ -1,5 +1,6 @@
 //! What a dispatcher shows of itself: the traces of its commands, and its metrics, with just the labels that
-//! `docs/metrics.md` names. The tests of this program share one `/metrics`, so each looks at channels of its own.
+//! `docs/metrics.md` names. The tests of this program share one `/metrics`, so each looks at channels of its own, or is
+//! alone when it looks at what has no label.
 
 use std::num::NonZeroU32;
 use std::sync::LazyLock;
@@ -76,7 +77,7 @@ async fn a_backlog_is_shown_whole() {
     let telemetry = telemetry();
     let mut setup = Setup::default();
     setup.registry.more = r#", { id = "slow", tenant = "acme", provider = "cloud_api", waba_id = "W", phone_number_id = "103", access_token = "slow-token", rate = 2 }"#;
-    let world = Box::pin(World::prepare(setup)).await;
+    let world = Box::pin(World::prepare_alone(setup)).await;
     world.provider.put_channel(number("103", "slow-token")).unwrap();
     let end = Timestamp::now() + SignedDuration::from_hours(48);
     world.provider.set_token_end("103", Some(end.as_second().unsigned_abs())).unwrap();

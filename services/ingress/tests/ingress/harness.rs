@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) const SECRET: &str = "0123456789abcdef0123456789abcdef";
 pub(crate) const VERIFY_TOKEN: &str = "meatyhamhock";
 
@@ -50,7 +50,8 @@ impl Default for Setup {
             nats: NatsOptions::default(),
             webhooks_max_bytes: 1 << 30,
             max_buffered_bytes: 64 << 20,
-            deadline: Duration::from_secs(8),
+            // No machine is so slow that it passes by accident.
+            deadline: Duration::from_secs(50),
         }
     }
 }
@@ -142,7 +143,9 @@ impl Harness {
 
     /// Every envelope on WEBHOOKS, in order.
     pub(crate) async fn envelopes(&self) -> Vec<v1::WebhookEnvelope> {
-        let mut stream = self.direct.jetstream().get_stream("WEBHOOKS").await.unwrap();
+        let mut jetstream = self.direct.jetstream().clone();
+        jetstream.set_timeout(LIMIT);
+        let mut stream = jetstream.get_stream("WEBHOOKS").await.unwrap();
         let state = stream.info().await.unwrap().state.clone();
         let mut envelopes = Vec::new();
         if state.messages > 0 {

@@ -38,7 +38,7 @@ async fn webhooks_are_refused_when_nats_does_not_answer_by_the_deadline() {
     ingress
         .until("ingress to be back", async |ingress| ingress.post("{\"n\":2}").await.status == StatusCode::OK)
         .await;
-    assert!(ingress.is_ready());
+    ingress.until("ingress to be ready", async |ingress| ingress.is_ready()).await;
     // A publish that was given up may be stored all the same, but not twice.
     let ids: Vec<_> = ingress.webhooks().await.into_iter().map(|webhook| webhook.id).collect();
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), ids.len());
@@ -46,7 +46,7 @@ async fn webhooks_are_refused_when_nats_does_not_answer_by_the_deadline() {
 
 #[tokio::test]
 async fn while_nats_stalls_newcomers_do_not_wait_in_vain() {
-    let deadline = Duration::from_secs(12);
+    let deadline = Duration::from_secs(20);
     let ingress = Harness::start_with(Setup { deadline, ..Setup::default() }).await;
     ingress.network.stall().await.unwrap();
     let first = tokio::spawn({

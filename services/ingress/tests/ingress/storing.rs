@@ -77,7 +77,7 @@ async fn what_no_compression_makes_fit_is_refused_and_others_pass() {
 
 #[tokio::test]
 async fn a_stop_answers_what_has_arrived() {
-    let deadline = std::time::Duration::from_secs(6);
+    let deadline = std::time::Duration::from_secs(12);
     let mut ingress = Harness::start_with(Setup { deadline, ..Setup::default() }).await;
     ingress.network.stall().await.unwrap();
     let waiting = ingress.client.post(ingress.url("main"));

@@ -11,7 +11,9 @@ use staffetta_runtime::Health;
 use staffetta_testkit::{FaultProxy, Signal, until};
 use tokio_util::sync::CancellationToken;
 
-use crate::harness::{Kind, LIMIT, World, body, claim, fit, in_turn, recorder, status, store, text, turns};
+use crate::harness::{
+    Kind, LIMIT, World, body, claim, fit, impatient_store, in_turn, recorder, status, store, text, turns,
+};
 use crate::on_both;
 
 on_both!(
@@ -118,7 +120,7 @@ async fn victim() {
     let stop = CancellationToken::new();
     let (store, health) = (store(database).await, Health::default());
     let made = recorder(nats, store, &health, stop.clone());
-    let (follow, recorder) = Box::pin(made).await;
+    let (follow, _, recorder) = Box::pin(made).await;
     let ((), ended) = tokio::join!(follow, recorder.run(stop));
     ended.unwrap();
 }
@@ -227,6 +229,6 @@ pub(crate) async fn start_recorder_behind_proxy(world: &mut World) -> (FaultProx
         world.database_url.split(['@', '/']).find_map(|part| part.parse::<SocketAddr>().ok()).unwrap();
     let proxy = FaultProxy::before(address).await.unwrap();
     let through = world.database_url.replace(&address.to_string(), &proxy.address().to_string());
-    let health = world.start_recorder_on(store(&through).await).await;
+    let health = world.start_recorder_on(impatient_store(&through).await).await;
     (proxy, health)
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use async_nats::jetstream::Message;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream::DiscardPolicy;
+use async_nats::jetstream::{Context, Message};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -30,7 +30,9 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(180);
+/// How long databases and NATS may take for an answer that a test does not want to miss.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// Two tenants, who read their events differently, keep them for different times, and share an account.
 const REGISTRY: &str = r#"
@@ -50,6 +52,8 @@ pub(crate) struct World {
     pub(crate) database_url: String,
     _folder: TempDir,
     running: JoinSet<anyhow::Result<()>>,
+    /// Each recorder's view of the registry.
+    views: Vec<RegistryView>,
     stop: CancellationToken,
 }
 
@@ -78,8 +82,8 @@ impl World {
         let registry = RegistryStore::open(&bus, None).await.unwrap();
         let plan = registry.plan(vec![RegistryFile::parse(REGISTRY).unwrap()], Unnamed::Keep).await.unwrap();
         registry.apply(plan).await.unwrap();
-        let (running, stop) = (JoinSet::new(), CancellationToken::new());
-        Self { nats, bus, store, database_url, _folder: folder, running, stop }
+        let (running, views, stop) = (JoinSet::new(), Vec::new(), CancellationToken::new());
+        Self { nats, bus, store, database_url, _folder: folder, running, views, stop }
     }
 
     /// Changes the registry.
@@ -98,7 +102,8 @@ impl World {
     pub(crate) async fn start_recorder_on(&mut self, store: Store) -> Health {
         let health = Health::default();
         let made = recorder(self.nats.url(), store, &health, self.stop.clone());
-        let (follow, recorder) = Box::pin(made).await;
+        let (follow, view, recorder) = Box::pin(made).await;
+        self.views.push(view);
         self.running.spawn(async move {
             follow.await;
             Ok(())
@@ -116,7 +121,24 @@ impl World {
             }
         };
         tokio::time::timeout(LIMIT, ending).await.unwrap();
+        self.views.clear();
         self.stop = CancellationToken::new();
+    }
+
+    /// Waits until every recorder has heard whose the number is.
+    pub(crate) async fn all_know_owner(&self, number: &str, channel: &str) {
+        let knows = |view: &RegistryView| {
+            view.load().channel_of_number(number).is_some_and(|owner| owner.id.as_str() == channel)
+        };
+        until("every recorder to know the owner", LIMIT, async || self.views.iter().all(knows).then_some(()))
+            .await
+            .unwrap();
+    }
+
+    fn jetstream(&self) -> Context {
+        let mut jetstream = self.bus.jetstream().clone();
+        jetstream.set_timeout(ANSWER);
+        jetstream
     }
 
     /// Puts one envelope on WEBHOOKS.
@@ -147,7 +169,7 @@ impl World {
     }
 
     pub(crate) async fn publish_bytes(&self, payload: Bytes) {
-        let stored = self.bus.jetstream().publish(webhook_subject(0), payload).await.unwrap();
+        let stored = self.jetstream().publish(webhook_subject(0), payload).await.unwrap();
         stored.await.unwrap();
     }
 
@@ -178,7 +200,7 @@ impl World {
     }
 
     pub(crate) async fn count(&self, stream: &str) -> u64 {
-        let stream = self.bus.jetstream().get_stream(stream).await.unwrap();
+        let stream = self.jetstream().get_stream(stream).await.unwrap();
         stream.cached_info().state.messages
     }
 
@@ -187,7 +209,7 @@ impl World {
         if count == 0 {
             return Vec::new();
         }
-        let stream = self.bus.jetstream().get_stream(stream).await.unwrap();
+        let stream = self.jetstream().get_stream(stream).await.unwrap();
         let config = pull::Config { ack_policy: AckPolicy::None, ..pull::Config::default() };
         let consumer = stream.create_consumer(config).await.unwrap();
         let batch = consumer.fetch().max_messages(count).messages().await.unwrap();
@@ -196,18 +218,18 @@ impl World {
 
     /// From here on EVENTS forgets at once what was published under which id: what is announced twice shows.
     pub(crate) async fn forget_published_ids(&self) {
-        let stream = self.bus.jetstream().get_stream("EVENTS").await.unwrap();
+        let stream = self.jetstream().get_stream("EVENTS").await.unwrap();
         let mut config = stream.cached_info().config.clone();
         config.duplicate_window = Duration::from_millis(100);
-        self.bus.jetstream().update_stream(config).await.unwrap();
+        self.jetstream().update_stream(config).await.unwrap();
     }
 
     /// From here on EVENTS takes no more than so many events; -1 lifts that.
     pub(crate) async fn limit_events(&self, most: i64) {
-        let stream = self.bus.jetstream().get_stream("EVENTS").await.unwrap();
+        let stream = self.jetstream().get_stream("EVENTS").await.unwrap();
         let mut config = stream.cached_info().config.clone();
         (config.max_messages, config.discard) = (most, DiscardPolicy::New);
-        self.bus.jetstream().update_stream(config).await.unwrap();
+        self.jetstream().update_stream(config).await.unwrap();
     }
 
     /// Changes the PostgreSQL database behind everybody's back.
@@ -240,7 +262,7 @@ impl World {
 
     /// Removes the recorder's consumer: what was not acknowledged comes again at once.
     pub(crate) async fn forget_consumer(&self) {
-        let stream = self.bus.jetstream().get_stream("WEBHOOKS").await.unwrap();
+        let stream = self.jetstream().get_stream("WEBHOOKS").await.unwrap();
         stream.delete_consumer("recorder").await.unwrap();
     }
 
@@ -255,23 +277,28 @@ impl World {
 }
 
 pub(crate) async fn store(url: &str) -> Store {
-    let options = StoreOptions { timeout: Duration::from_secs(3), ..StoreOptions::default() };
-    Store::connect(url, &options).await.unwrap()
+    Store::connect(url, &StoreOptions { timeout: ANSWER, ..StoreOptions::default() }).await.unwrap()
 }
 
-/// A recorder, and the future that its view of the registry lives on.
+/// A store that soon gives up waiting for the database.
+pub(crate) async fn impatient_store(url: &str) -> Store {
+    let options = StoreOptions { timeout: Duration::from_secs(3), ..StoreOptions::default() };
+    until("the database to answer", LIMIT, async || Store::connect(url, &options).await.ok()).await.unwrap()
+}
+
+/// A recorder, its view of the registry, and the future that the view lives on.
 pub(crate) async fn recorder(
     nats_url: &str,
     store: Store,
     health: &Health,
     stop: CancellationToken,
-) -> (impl Future<Output = ()> + Send + use<>, Recorder) {
+) -> (impl Future<Output = ()> + Send + use<>, RegistryView, Recorder) {
     let bus = Bus::connect(nats_url, "recorder").await.unwrap();
     let (registry, follow) = RegistryView::follow(&bus, None, stop).await.unwrap();
     // In the shortest time, so that pruning goes on beside everything else.
     let config = RecorderConfig { prune_interval_seconds: 1, ..RecorderConfig::default() };
-    let recorder = Recorder::new(&config, bus, registry, store, health).await.unwrap();
-    (follow, recorder)
+    let recorder = Recorder::new(&config, bus, registry.clone(), store, health).await.unwrap();
+    (follow, registry, recorder)
 }
 
 /// A body with these leaves of one number.

@@ -10,6 +10,23 @@ crate::on_both!(both_sides_see_a_number_change_hands, a_move_while_nobody_looked
 
 type Told = Vec<(String, String)>;
 
+/// Waits until the database knows the first owner.
+async fn first_owner_is_known(world: &World) {
+    until("the first owner to be known", LIMIT, async || {
+        let claim = |tenant: &str, channel: &str, revision| staffetta_store::NumberClaim {
+            number: "100".into(),
+            tenant: tenant.parse().unwrap(),
+            channel: channel.parse().unwrap(),
+            revision,
+        };
+        // An older claim changes nothing; it shows whether there is a newer one.
+        let moved = world.store.claim_numbers(&[claim("acme", "acme-orders", 0)]).await.ok()?;
+        moved.is_empty().then_some(())
+    })
+    .await
+    .unwrap();
+}
+
 /// Who was told what of its number.
 async fn told(world: &World) -> Told {
     let events = world.events().await.into_iter();
@@ -45,8 +62,11 @@ async fn both_sides_see_a_number_change_hands(kind: Kind) {
     world.start_recorder().await;
     world.publish(&[body("100", &json!({"messages": [text("39", "wamid.A")]}))]).await;
     world.settled().await;
+    first_owner_is_known(&world).await;
     world.apply(CLAIM).await;
     until_told(&world, &[("acme-orders", "number_lost"), ("beta-two", "number_claimed")]).await;
+    // One of them may have told it before the other one heard of it.
+    world.all_know_owner("100", "beta-two").await;
     world.publish(&[body("100", &json!({"messages": [text("39", "wamid.B")]}))]).await;
     world.settled().await;
     let events = world.events().await;
@@ -70,19 +90,7 @@ async fn both_sides_see_a_number_change_hands(kind: Kind) {
 async fn a_move_while_nobody_looked_is_told_later(kind: Kind) {
     let mut world = World::new(kind).await;
     world.start_recorder().await;
-    until("the first owner to be known", LIMIT, async || {
-        let claim = |tenant: &str, channel: &str, revision| staffetta_store::NumberClaim {
-            number: "100".into(),
-            tenant: tenant.parse().unwrap(),
-            channel: channel.parse().unwrap(),
-            revision,
-        };
-        // An older claim changes nothing; it shows whether there is a newer one.
-        let moved = world.store.claim_numbers(&[claim("acme", "acme-orders", 0)]).await.ok()?;
-        moved.is_empty().then_some(())
-    })
-    .await
-    .unwrap();
+    first_owner_is_known(&world).await;
     world.publish(&[body("100", &json!({"messages": [text("39", "wamid.A")]}))]).await;
     world.settled().await;
     world.stop().await;

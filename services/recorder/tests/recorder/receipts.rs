@@ -18,6 +18,11 @@ use crate::replays::{letters, replay_for_new_channel};
 /// What receipts are told before one of this message.
 const LAST: &str = "wamid.LAST";
 
+/// When something was received that will not be too old to be told, however slow the machine is.
+fn fresh() -> Timestamp {
+    Timestamp::now() + Duration::from_secs(600)
+}
+
 /// One webhook of a number's messages, as it came through that app.
 fn webhook(app: &str, body: &Value, received_at: Timestamp) -> RawWebhook {
     RawWebhook {
@@ -40,7 +45,7 @@ async fn next(receipts: &mut (impl Stream<Item = Receipt> + Unpin)) -> Receipt {
 
 /// All that was told so far: whatever is told later is told after the message that this sends.
 async fn so_far(world: &World, receipts: &mut (impl Stream<Item = Receipt> + Unpin)) -> Vec<Receipt> {
-    let at = Timestamp::now();
+    let at = fresh();
     publish(world, [webhook("meta-main", &body("200", &json!({"messages": [text("39", LAST)]})), at)]).await;
     let mut told = Vec::new();
     loop {
@@ -65,7 +70,7 @@ async fn what_is_received_is_told_before_it_is_recorded() {
     let (proxy, _) = start_recorder_behind_proxy(&mut world).await;
     proxy.stall().await.unwrap();
 
-    let at = Timestamp::now();
+    let at = fresh();
     let messages = body("100", &json!({"messages": [text("39", "wamid.A"), text("44", "wamid.B")]}));
     publish(&world, [webhook("meta-main", &messages, at)]).await;
     let told = [next(&mut receipts).await, next(&mut receipts).await];
@@ -85,7 +90,8 @@ async fn a_message_has_the_same_key_through_whichever_app_and_another_one_anothe
     let mut world = World::new(Kind::Sqlite).await;
     let mut receipts = pin!(world.bus.received().await.unwrap());
     world.start_recorder().await;
-    let (first, later) = (Timestamp::now(), Timestamp::now() + Duration::from_millis(7));
+    let first = fresh();
+    let later = first + Duration::from_millis(7);
     let message = |number: &str, wamid: &str| body(number, &json!({"messages": [text("39", wamid)]}));
     publish(&world, [webhook("meta-main", &message("100", "wamid.A"), first)]).await;
     publish(&world, [webhook("meta-other", &message("100", "wamid.A"), later)]).await;
@@ -124,7 +130,7 @@ async fn every_type_of_message_counts_and_nothing_else_does() {
     let echo = json!({"message_echoes": [{"from": "100", "to": "39", "id": "wamid.E", "type": "text"}]});
     let threads = json!([{"id": "39", "messages": [text("39", "wamid.H")]}]);
     let history = json!({"history": [{"metadata": {"phase": 0}, "threads": threads}]});
-    let at = Timestamp::now();
+    let at = fresh();
     let bodies = [
         body("100", &lists),
         changes("calls", &call),
@@ -152,7 +158,7 @@ async fn what_was_received_long_ago_is_not_told() {
     // Out of a backlog, and back from DEAD.
     let long_ago = Timestamp::now() - Duration::from_secs(11);
     publish(&world, [webhook("meta-main", &message("100", "wamid.A"), long_ago)]).await;
-    publish(&world, [webhook("meta-main", &message("999", "wamid.B"), Timestamp::now())]).await;
+    publish(&world, [webhook("meta-main", &message("999", "wamid.B"), fresh())]).await;
     world.settled().await;
     assert_eq!(letters(&world).await.len(), 1);
     replay_for_new_channel(&world).await;

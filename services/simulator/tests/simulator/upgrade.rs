@@ -20,7 +20,8 @@ async fn an_upgrade_keeps_sends_out_for_a_while_and_then_lets_more_through() {
     let world = World::with(Behaviour { statuses: Vec::new(), ..Behaviour::default() }, 80).await;
     assert_eq!(world.send(&text(USER, "before")).await.0, 200);
     let path = format!("/_sim/upgrade/{NUMBER}");
-    let upgrade = json!({"rate": 1000, "maintenance_ms": 3000});
+    // Long enough for what is asked meanwhile.
+    let upgrade = json!({"rate": 1000, "maintenance_ms": 10_000});
     assert_eq!(world.control(Method::POST, &path, upgrade).await.0, 200);
     let (status, answer) = world.send(&text(USER, "during")).await;
     assert_eq!((status, code(&answer)), (500, 131_057));

@@ -144,7 +144,7 @@ mod tests {
 
     use super::*;
 
-    const SPAN: Span = Span { warm_up: Duration::from_millis(5), measured: Duration::from_millis(50) };
+    const SPAN: Span = Span { warm_up: Duration::from_millis(5), measured: Duration::from_millis(500) };
 
     #[tokio::test]
     async fn every_client_is_asked_again_until_the_end() {

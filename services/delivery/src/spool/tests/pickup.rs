@@ -78,7 +78,7 @@ impl Erp {
     /// The result of a command file, once it is there.
     async fn result(&self, name: &str) -> Value {
         let path = self.root.path().join("acme/results").join(name);
-        until("a result file", Duration::from_secs(20), async || {
+        until("a result file", Duration::from_secs(120), async || {
             fs::read(&path).ok().map(|text| serde_json::from_slice(&text).unwrap())
         })
         .await
@@ -130,7 +130,7 @@ async fn a_command_file_is_queued_and_answered() {
         erp.store.command(&"acme".parse().unwrap(), &"inv-1".parse().unwrap()).await.unwrap().unwrap();
     assert_eq!((record.state, record.user.as_deref()), (CommandState::Queued, Some("393481213456")));
     let done = erp.root.path().join("acme/done");
-    until("the files are out of the way", Duration::from_secs(20), async || {
+    until("the files are out of the way", Duration::from_secs(120), async || {
         (names(&done) == ["1.json", "2.json"]).then_some(())
     })
     .await
@@ -200,7 +200,7 @@ async fn files_wait_in_order_while_their_lane_is_full_and_other_lanes_go_on() {
     assert_eq!(ids(erp.queued(Lane::Normal).await), ["inv-1", "inv-2", "inv-3"]);
     // A file is moved once its result is there.
     let commands = erp.root.path().join("acme/commands");
-    until("the others to be moved", Duration::from_secs(20), async || {
+    until("the others to be moved", Duration::from_secs(120), async || {
         (names(&commands) == ["4.json", "5.json"]).then_some(())
     })
     .await
