@@ -40,6 +40,8 @@ pub(crate) struct Try {
 /// What came of it.
 #[derive(Debug)]
 pub(crate) struct Tried {
+    /// Of the endpoint's entry, as it was for this try.
+    pub(crate) revision: u64,
     pub(crate) source: Source,
     pub(crate) sequence: u64,
     pub(crate) stored: Option<Timestamp>,
@@ -68,7 +70,7 @@ impl Try {
             }
         };
         shared.metrics.tried(&self.labels, name(&outcome), self.format());
-        Tried { source, sequence, stored, outcome }
+        Tried { revision: self.endpoint.revision, source, sequence, stored, outcome }
     }
 
     /// Each try is a span of its own in the event's trace.

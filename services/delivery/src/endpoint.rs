@@ -24,7 +24,7 @@ use tracing::{debug, info, warn};
 use crate::Shared;
 use crate::attempt::{Tried, Try};
 use crate::board::{Fares, Lamp, State};
-use crate::machine::{Action, Input, Machine, Now, Rules, Source};
+use crate::machine::{Action, Input, Machine, Now, Outcome, Rules, Source};
 use crate::spool::Pickup;
 
 /// How others reach an actor.
@@ -220,8 +220,8 @@ impl EndpointActor {
                 () = mailbox.notify.notified() => self.collect_mail(),
                 Some(done) = self.work.next() => self.done(done),
                 Some(tried) = self.tries.join_next() => {
-                    if let Ok(Tried { source, sequence, stored, outcome }) = tried {
-                        self.tell(Input::Tried { source, sequence, stored, outcome });
+                    if let Ok(tried) = tried {
+                        self.tried(tried);
                     } else {
                         // Which one it was, nobody can tell: the next owner tries it again.
                         stop();
@@ -257,6 +257,16 @@ impl EndpointActor {
     fn tell(&mut self, input: Input) {
         let now = self.now();
         self.machine.handle(input, &now);
+    }
+
+    fn tried(&mut self, tried: Tried) {
+        let Tried { revision, source, sequence, stored, outcome } = tried;
+        let outcome = match outcome {
+            // What fails by an entry that has changed meanwhile says nothing of the new one, a 410 least of all.
+            Outcome::Failed(failure) if revision != self.endpoint.revision => Outcome::NotNow(failure.error),
+            outcome => outcome,
+        };
+        self.tell(Input::Tried { source, sequence, stored, outcome });
     }
 
     /// False if the endpoint is not registered any more, or not as one that is delivered to.

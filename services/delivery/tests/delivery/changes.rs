@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use async_nats::jetstream::stream;
 use jiff::Timestamp;
@@ -11,7 +12,7 @@ use staffetta_domain::{Event, EventId, EventType};
 use staffetta_testkit::until;
 
 use crate::harness::{LIMIT, Storage, World, assert_in_order, key, webhook};
-use crate::receiver::{OK, Seen, status};
+use crate::receiver::{OK, Reply, Seen, status};
 
 fn enabled() -> Event {
     Event {
@@ -140,6 +141,20 @@ async fn an_entry_that_changes_while_it_is_being_disabled_enables_too() {
     world.begun("later").await;
     jetstream.update_stream(events).await.unwrap();
 
+    world.taken("moved", &[event]).await;
+    world.state_of("erp", |state| state.disabled.is_none()).await;
+    delivery.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_to_the_entry_of_before_does_not_disable_the_new_one() {
+    let (world, delivery) = World::start(Storage::Sqlite, &["erp"]).await;
+    // Time enough for the entry to change meanwhile.
+    world.receiver.answers("erp", |_, _| Reply { delay: Duration::from_secs(5), ..status(410) });
+    let event = world.tell("c1").await;
+    let came = async || (!world.receiver.seen("erp").is_empty()).then_some(());
+    until("a first try", LIMIT, came).await.unwrap();
+    world.apply(&[webhook(&world, "erp").replace("/erp", "/moved")]).await;
     world.taken("moved", &[event]).await;
     world.state_of("erp", |state| state.disabled.is_none()).await;
     delivery.stop().await;
