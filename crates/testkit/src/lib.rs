@@ -4,6 +4,7 @@
 //! Whatever is started here ends with the test process, even when that is killed, and leaves nothing on disk.
 //! `STAFFETTA_TEST_KEEP=1` keeps each server's folder, with its log.
 
+mod company;
 mod nats;
 mod port;
 mod postgres;
@@ -16,6 +17,7 @@ use std::{env, path::PathBuf};
 use anyhow::Context;
 
 pub use self::{
+    company::Company,
     nats::{NatsOptions, NatsServer, NatsSync},
     port::HeldPort,
     postgres::{Database, Postgres},

@@ -15,9 +15,8 @@ use staffetta_delivery::Delivery;
 use staffetta_domain::{Event, EventId, EventType};
 use staffetta_runtime::{Config, Health};
 use staffetta_store::{EndpointKey, EndpointState, Store, StoreOptions};
-use staffetta_testkit::{NatsServer, Postgres, until};
+use staffetta_testkit::{Company, NatsServer, Postgres, until};
 use tempfile::TempDir;
-use tokio::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -32,15 +31,6 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 pub(crate) enum Storage {
     Sqlite,
     Postgres,
-}
-
-/// Every world of this program is among the others, but for one that wants to be alone: they share one `/metrics`.
-static WORLDS: RwLock<()> = RwLock::const_new(());
-
-/// How a world is in the program, as long as this is held.
-enum Company {
-    Others { _among: RwLockReadGuard<'static, ()> },
-    Nobody { _alone: RwLockWriteGuard<'static, ()> },
 }
 
 pub(crate) struct World {
@@ -87,7 +77,7 @@ pub(crate) fn webhook(world: &World, id: &str) -> String {
 
 impl World {
     pub(crate) async fn prepare(storage: Storage) -> Self {
-        Self::prepare_in(Company::Others { _among: WORLDS.read().await }, storage).await
+        Self::prepare_in(Company::others().await, storage).await
     }
 
     async fn prepare_in(company: Company, storage: Storage) -> Self {
@@ -129,7 +119,7 @@ impl World {
 
     /// The same while no other world is in the program.
     pub(crate) async fn start_alone(storage: Storage, endpoints: &[&str]) -> (Self, Running) {
-        let world = Self::prepare_in(Company::Nobody { _alone: WORLDS.write().await }, storage).await;
+        let world = Self::prepare_in(Company::nobody().await, storage).await;
         let running = world.begin(endpoints).await;
         (world, running)
     }

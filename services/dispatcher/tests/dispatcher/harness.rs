@@ -29,10 +29,10 @@ use staffetta_simulator::{
     Behaviour, ChannelReport, Detail, Fault, FaultKind, Options, SendSeen, SimChannel, Simulator,
 };
 use staffetta_store::{CommandRecord, Store, StoreOptions};
-use staffetta_testkit::{FaultProxy, NatsServer, Postgres, until};
+use staffetta_testkit::{Company, FaultProxy, NatsServer, Postgres, until};
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use tokio::sync::{Mutex, MutexGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -106,15 +106,6 @@ impl RegistryText {
     }
 }
 
-/// Every world of this program is among the others, but for one that wants to be alone: they share one `/metrics`.
-static WORLDS: RwLock<()> = RwLock::const_new(());
-
-/// How a world is in the program, as long as this is held.
-enum Company {
-    Others { _among: RwLockReadGuard<'static, ()> },
-    Nobody { _alone: RwLockWriteGuard<'static, ()> },
-}
-
 pub(crate) struct World {
     pub(crate) nats: NatsServer,
     pub(crate) bus: Bus,
@@ -186,12 +177,12 @@ impl World {
 
     /// Without a dispatcher.
     pub(crate) async fn prepare(setup: Setup) -> Self {
-        Self::prepare_in(Company::Others { _among: WORLDS.read().await }, setup).await
+        Self::prepare_in(Company::others().await, setup).await
     }
 
     /// The same while no other world is in the program.
     pub(crate) async fn prepare_alone(setup: Setup) -> Self {
-        Self::prepare_in(Company::Nobody { _alone: WORLDS.write().await }, setup).await
+        Self::prepare_in(Company::nobody().await, setup).await
     }
 
     async fn prepare_in(company: Company, setup: Setup) -> Self {
