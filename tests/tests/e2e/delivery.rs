@@ -147,7 +147,7 @@ async fn as_meta_would(up: &Service, hook: &Hook, told: &[SeenEvent]) {
         assert_eq!(post.headers["x-hub-signature-256"].to_str().unwrap(), signature);
         let (user, wamid, status) = of_meta(post);
         let of_user = got.entry(user).or_default();
-        if up.kept_its_parts() || !of_user.contains(&(wamid.clone(), status.clone())) {
+        if !of_user.contains(&(wamid.clone(), status.clone())) || up.kept_its_parts() {
             of_user.push((wamid, status));
         }
     }

@@ -125,8 +125,7 @@ async fn an_entry_that_changes_while_it_is_being_disabled_enables_too() {
     let answer = Arc::clone(&is_gone);
     world.receiver.answers("erp", move |_, _| status(if answer.load(Ordering::Relaxed) { 410 } else { 503 }));
     let event = world.tell("c1").await;
-    let came = async || (!world.receiver.seen("erp").is_empty()).then_some(());
-    until("a first try", LIMIT, came).await.unwrap();
+    world.tried("erp").await;
 
     // Nobody takes what would be told now: telling goes on until somebody does.
     let jetstream = world.bus.jetstream();
@@ -152,8 +151,7 @@ async fn an_answer_to_the_entry_of_before_does_not_disable_the_new_one() {
     // Time enough for the entry to change meanwhile.
     world.receiver.answers("erp", |_, _| Reply { delay: Duration::from_secs(5), ..status(410) });
     let event = world.tell("c1").await;
-    let came = async || (!world.receiver.seen("erp").is_empty()).then_some(());
-    until("a first try", LIMIT, came).await.unwrap();
+    world.tried("erp").await;
     world.apply(&[webhook(&world, "erp").replace("/erp", "/moved")]).await;
     world.taken("moved", &[event]).await;
     world.state_of("erp", |state| state.disabled.is_none()).await;

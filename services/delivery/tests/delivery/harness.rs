@@ -236,6 +236,12 @@ impl World {
         events
     }
 
+    /// Waits until something has come to this path, whatever was answered.
+    pub(crate) async fn tried(&self, path: &str) {
+        let came = async || (!self.receiver.seen(path).is_empty()).then_some(());
+        until("a first try", LIMIT, came).await.unwrap();
+    }
+
     /// Waits until all of these were taken at this path, and gives back everything that was.
     pub(crate) async fn taken(&self, path: &str, events: &[Event]) -> Vec<Seen> {
         let what = format!("{} events at {path}", events.len());
