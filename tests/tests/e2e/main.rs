@@ -121,7 +121,8 @@ async fn each_told_and_sent_once(
 /// Whether the channel kept its rate.
 #[track_caller]
 fn assert_rate_held(sends: &[SendSeen], rate: u32) {
-    rate_held(sends, rate).unwrap();
+    let arrivals: Vec<u64> = sends.iter().map(|send| send.at_us).collect();
+    rate_held(&arrivals, rate).unwrap();
 }
 
 /// Commands to some users in turn.

@@ -129,7 +129,8 @@ fn sent_once(world: &World, asked: &Asked) -> anyhow::Result<u64> {
             got.entry(send.to).or_default().push(send.text.unwrap_or_default());
         }
         ensure!(got == wanted, "{channel}: what was sent is not what was to be sent, in its order");
-        rate_held(&world.staffetta.sends(number), RATE).context(channel)?;
+        let arrivals: Vec<u64> = world.staffetta.sends(number).iter().map(|send| send.at_us).collect();
+        rate_held(&arrivals, RATE).context(channel)?;
         fullest = fullest.max(seen.worst_second.sends);
     }
     Ok(fullest)
