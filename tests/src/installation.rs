@@ -4,10 +4,12 @@ use std::collections::HashSet;
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use anyhow::{Context, ensure};
 use staffetta_simulator::{Behaviour, Detail, Options, SendSeen, Simulator, WebhookTarget};
-use staffetta_testkit::{NatsOptions, NatsServer, Postgres, Process, until};
+use staffetta_testkit::{Company, Lateness, NatsOptions, NatsServer, Postgres, Process, until};
+use tokio::runtime::Handle;
 
 use crate::graph_client::GraphClient;
 use crate::meta::Meta;
@@ -71,6 +73,8 @@ pub struct Installation {
     nats_url: String,
     api: String,
     http: reqwest::Client,
+    lateness: Lateness,
+    _company: Company,
 }
 
 impl Installation {
@@ -79,6 +83,7 @@ impl Installation {
     /// # Errors
     /// When a server does not come up.
     pub async fn prepare(setup: Setup) -> anyhow::Result<Self> {
+        let company = Company::others().await;
         let http = service::http_client()?;
         let files = Process::new("installation")?;
         let meta = Meta::new(http.clone())?;
@@ -90,6 +95,7 @@ impl Installation {
             ..Options::default()
         })
         .await?;
+        let lateness = Lateness::of(&Handle::current(), Instant::now());
         let api = format!("127.0.0.1:{}", free_port()?);
         let mut settings = vec![
             ("STAFFETTA__MASTER_KEY".to_owned(), "a master key for these tests alone".to_owned()),
@@ -120,7 +126,19 @@ impl Installation {
         }
         settings.extend(setup.settings.into_iter().map(|(name, value)| (name.to_owned(), value)));
         fs::create_dir_all(files.folder().join("data"))?;
-        Ok(Self { nats, provider, meta, files, program: None, settings, nats_url, api, http })
+        Ok(Self {
+            nats,
+            provider,
+            meta,
+            files,
+            program: None,
+            settings,
+            nats_url,
+            api,
+            http,
+            lateness,
+            _company: company,
+        })
     }
 
     /// `staffetta up` on all of it, with the registry applied.
@@ -300,6 +318,12 @@ impl Installation {
     pub fn sends(&self, number: Number) -> Vec<SendSeen> {
         let mut report = self.provider.report(Detail::Sends);
         report.channels.remove(number.phone_number_id).and_then(|channel| channel.sends).unwrap_or_default()
+    }
+
+    /// How late the provider, and with it the test, came to what was due, by the provider's clock.
+    #[must_use]
+    pub fn lateness(&self) -> &Lateness {
+        &self.lateness
     }
 
     /// Waits until these events are told, and gives back all events so far.

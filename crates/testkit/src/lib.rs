@@ -5,6 +5,7 @@
 //! `STAFFETTA_TEST_KEEP=1` keeps each server's folder, with its log.
 
 mod company;
+mod lateness;
 mod nats;
 mod port;
 mod postgres;
@@ -18,6 +19,7 @@ use anyhow::Context;
 
 pub use self::{
     company::Company,
+    lateness::Lateness,
     nats::{NatsOptions, NatsServer, NatsSync},
     port::HeldPort,
     postgres::{Database, Postgres},

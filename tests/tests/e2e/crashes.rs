@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
+use staffetta_testkit::Company;
 use staffetta_tests::{
     Installation, ORDERS, RegistryText, SeenEvent, Setup, Storage, message, status, webhook,
 };
@@ -27,11 +28,13 @@ const DISPATCHER: [&str; 5] = [
 
 #[tokio::test]
 async fn the_recorder_may_die_anywhere() {
+    let _company = Company::others().await;
     join_all(RECORDER.map(recorder_dies_at)).await;
 }
 
 #[tokio::test]
 async fn the_dispatcher_may_die_anywhere() {
+    let _company = Company::others().await;
     join_all(DISPATCHER.map(dispatcher_dies_at)).await;
 }
 

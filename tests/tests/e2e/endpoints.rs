@@ -77,8 +77,10 @@ async fn a_changed_endpoint_is_followed_live() {
     let wanted: Vec<SeenEvent> =
         told.iter().filter(|event| moved.contains(&event.subject)).cloned().collect();
     assert_arrived(&wanted, &taken(&takes_all(&after, &wanted).await));
-    assert_eq!(before.posts().len(), came);
-    assert_none_of(&after.posts(), &stay);
+    if up.kept_its_parts() {
+        assert_eq!(before.posts().len(), came);
+        assert_none_of(&after.posts(), &stay);
+    }
     assert_arrived(&told, &[taken(&before.posts()), taken(&after.posts())].concat());
 
     // It wants messages alone from now on: a command's end before a message of the same conversation does not come.
@@ -156,7 +158,8 @@ async fn an_endpoint_is_disabled_and_enabled_over_the_api_and_by_its_own_answer(
     assert_arrived(&told, &taken(&takes_all(&erp, &told).await));
     let seen = taken(&takes_all(&watch, &told).await);
     assert_arrived(&told, &seen);
-    assert_eq!(seen.iter().filter(|event| event.is("endpoint.changed", "acme-erp")).count(), 4);
+    let changes = seen.iter().filter(|event| event.is("endpoint.changed", "acme-erp"));
+    assert_eq!(changes.map(|event| &event.id).collect::<BTreeSet<_>>().len(), 4);
 }
 
 /// Waits until these changes of acme-erp are told.

@@ -1,6 +1,6 @@
 //! A program written for Meta's Cloud API, with its base URL and its token changed and nothing else.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::Value;
 use staffetta_simulator::{Behaviour, Detail, InboundMessage, SendSeen, Template, UserIds};
@@ -145,16 +145,18 @@ async fn the_library_says_what_it_would_say_of_meta() {
     assert_eq!(staffetta.sends(CARE), []);
 }
 
-/// How many statuses these POSTs bring, and the webhooks as the library takes them.
+/// How many statuses these POSTs bring, each counted once, and the webhooks as the library takes them.
 fn statuses(posts: &[HookPost]) -> (usize, Vec<(String, String)>) {
-    let count = |post: &HookPost| {
-        post.json()["entry"][0]["changes"][0]["value"]["statuses"].as_array().map_or(0, Vec::len)
+    let of = |post: &HookPost| {
+        let value = &mut post.json()["entry"][0]["changes"][0]["value"];
+        let statuses = value["statuses"].as_array().cloned().unwrap_or_default();
+        statuses.into_iter().map(|status| (status["id"].to_string(), status["status"].to_string()))
     };
     let webhook = |post: &HookPost| {
         let signature = post.headers["x-hub-signature-256"].to_str().unwrap();
         (signature.to_owned(), post.body.clone())
     };
-    (posts.iter().map(count).sum(), posts.iter().map(webhook).collect())
+    (posts.iter().flat_map(of).collect::<BTreeSet<_>>().len(), posts.iter().map(webhook).collect())
 }
 
 #[tokio::test]
@@ -182,9 +184,15 @@ async fn its_webhook_code_gets_the_ids_that_it_was_given() {
     let (_, webhooks) = statuses(&posts);
     let seen = client.take_webhooks(SECRET, &webhooks).await.unwrap();
     assert!(!seen.contains_key("refused"), "each is signed as Meta signs");
+    // What was delivered, but not yet noted, when whoever delivers stood still for too long comes once more.
+    let once = up.kept_its_parts();
     let mut by_id = HashMap::<&str, Vec<&str>>::new();
     for status in &seen["status"] {
-        by_id.entry(status["id"].as_str().unwrap()).or_default().push(status["status"].as_str().unwrap());
+        let (id, status) = (status["id"].as_str().unwrap(), status["status"].as_str().unwrap());
+        let of_id = by_id.entry(id).or_default();
+        if once || !of_id.contains(&status) {
+            of_id.push(status);
+        }
     }
     for call in ["text", "template", "buttons", "link", "location", "image"] {
         let names = by_id.get_mut(id(&told, call)).unwrap_or_else(|| panic!("nothing of the {call}"));
@@ -197,7 +205,8 @@ async fn its_webhook_code_gets_the_ids_that_it_was_given() {
         let own = if status["id"] == id(&told, "text") { "order-7".into() } else { Value::Null };
         assert_eq!(status["tracker"], own, "{status}");
     }
-    let message = one(&seen, "message");
+    let message = &seen["message"][0];
+    assert!(seen["message"].len() == 1 || !once, "{seen:#?}");
     assert_eq!(
         (&message["id"], &message["text"], &message["from"]),
         (&received.into(), &"Buongiorno".into(), &USER.into())

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use serde_json::Value;
 use staffetta_simulator::{Behaviour, Detail, ThroughputLevel, Upgrade, Usage};
-use staffetta_testkit::until;
+use staffetta_testkit::{Company, until};
 use staffetta_tests::{CARE, Installation, LIMIT, Number, ORDERS, Service, Setup, Streams, rate_held};
 
 use crate::{all, apply_lines, assert_each_sent_once_in_order, at_provider, channel_lines, commands, only};
@@ -16,15 +16,8 @@ const STANDARD: u32 = 80;
 /// What it grants those who send more than it says. Few, so that a slow machine sends more as well.
 const LESS: u32 = 5;
 
-// Side by side: most of the time they wait for the provider.
-
 #[tokio::test]
-async fn nothing_is_lost_at_the_limits_that_the_provider_sets() {
-    tokio::join!(upgraded(), throttled(), used_up());
-}
-
-/// A number that is moved to a higher throughput while it sends.
-async fn upgraded() {
+async fn a_number_that_is_moved_to_a_higher_throughput_loses_nothing_and_sends_faster() {
     // No statuses: the machine is to have time for as many sends as may leave.
     let behaviour = Behaviour { statuses: Vec::new(), pair: None, ..Behaviour::default() };
     let (staffetta, up) = Installation::up(Setup { behaviour, ..Setup::default() }).await.unwrap();
@@ -41,7 +34,7 @@ async fn upgraded() {
     };
     limit(STANDARD).await;
     until_accepted(&staffetta, ORDERS, 260).await;
-    let upgrade = Upgrade { rate: NonZeroU32::new(1_000).unwrap(), maintenance_ms: 4_000 };
+    let upgrade = Upgrade { rate: NonZeroU32::new(1_000).unwrap(), maintenance_ms: 6_000 };
     staffetta.provider.upgrade(ORDERS.phone_number_id, upgrade).unwrap();
     accepted_at_first(&staffetta, &streams, &up, &sent).await;
     limit(RATE).await;
@@ -57,8 +50,8 @@ async fn upgraded() {
         sends.iter().map(|send| send.at_us).chain(too_much.map(|refusal| refusal.at_us)).collect();
     arrivals.sort_unstable();
     let (before, after) = arrivals.split_at(arrivals.partition_point(|&at| at < pause));
-    rate_held(before, STANDARD).unwrap();
-    rate_held(after, RATE).unwrap();
+    rate_held(before, STANDARD, staffetta.lateness()).unwrap();
+    rate_held(after, RATE, staffetta.lateness()).unwrap();
     let more = usize::try_from(STANDARD).unwrap() + 1;
     let faster = || {
         let sends = staffetta.sends(ORDERS);
@@ -77,6 +70,13 @@ async fn upgraded() {
         sent.extend(again);
     }
     assert_each_sent_once_in_order(&staffetta.sends(ORDERS), &sent);
+}
+
+#[tokio::test]
+async fn nothing_is_lost_at_the_limits_that_the_provider_sets() {
+    let _company = Company::others().await;
+    // Side by side: most of the time they wait for the provider.
+    tokio::join!(throttled(), used_up());
 }
 
 /// A number that says HIGH and takes far less.

@@ -120,9 +120,9 @@ async fn each_told_and_sent_once(
 
 /// Whether the channel kept its rate.
 #[track_caller]
-fn assert_rate_held(sends: &[SendSeen], rate: u32) {
+fn assert_rate_held(staffetta: &Installation, sends: &[SendSeen], rate: u32) {
     let arrivals: Vec<u64> = sends.iter().map(|send| send.at_us).collect();
-    rate_held(&arrivals, rate).unwrap();
+    rate_held(&arrivals, rate, staffetta.lateness()).unwrap();
 }
 
 /// Commands to some users in turn.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use staffetta_simulator::{Behaviour, Detail, SendSeen};
-use staffetta_testkit::until;
+use staffetta_testkit::{Company, until};
 use staffetta_tests::{CARE, Installation, LIMIT, Number, ORDERS, Setup, Streams, text};
 
 use crate::{all, assert_each_sent_once_in_order, commands};
@@ -14,6 +14,8 @@ const INTERVAL_US: u64 = 6_000_000;
 
 #[tokio::test]
 async fn who_gets_too_much_waits_and_nobody_else_does() {
+    // What is late here shall not be late because of others.
+    let _alone = Company::nobody().await;
     let setup = Setup { behaviour: Behaviour::default(), ..Setup::default() };
     let (staffetta, _up) = Installation::up(setup).await.unwrap();
     let streams = staffetta.streams().await.unwrap();

@@ -1,5 +1,6 @@
 //! A channel's rate.
 
+use staffetta_testkit::Company;
 use staffetta_tests::{Installation, ORDERS, RegistryText, Setup};
 
 use crate::{all, assert_each_sent_once_in_order, assert_rate_held, commands};
@@ -8,6 +9,8 @@ const RATE: u32 = 50;
 
 #[tokio::test]
 async fn no_second_holds_more_than_the_rate() {
+    // What is late here shall not be late because of others.
+    let _alone = Company::nobody().await;
     let registry = RegistryText { rate: RATE, ..RegistryText::default() };
     let (staffetta, _up) = Installation::up(Setup { registry, ..Setup::default() }).await.unwrap();
     let streams = staffetta.streams().await.unwrap();
@@ -18,6 +21,6 @@ async fn no_second_holds_more_than_the_rate() {
     staffetta.settled(&streams).await.unwrap();
 
     let sends = staffetta.sends(ORDERS);
-    assert_rate_held(&sends, RATE);
+    assert_rate_held(&staffetta, &sends, RATE);
     assert_each_sent_once_in_order(&sends, &commands);
 }

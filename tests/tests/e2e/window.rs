@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use serde_json::{Value, json};
 use staffetta_simulator::InboundMessage;
-use staffetta_tests::{Installation, ORDERS, SeenEvent, Setup, User};
+use staffetta_tests::{Installation, ORDERS, RegistryText, SeenEvent, Setup, User};
 
 use crate::wire::Wire;
 use crate::{apply_lines, channel_lines, only, unix_seconds};
@@ -46,11 +46,14 @@ fn expected(user: &str, policy: &str, kind: &str) -> End {
 #[tokio::test]
 async fn outside_its_window_a_message_follows_its_policy() {
     let mut wire = Wire::lay().await;
-    let (staffetta, _up) =
-        Installation::up(Setup { settings: vec![wire.setting()], ..Setup::default() }).await.unwrap();
+    let staffetta =
+        Installation::prepare(Setup { settings: vec![wire.setting()], ..Setup::default() }).await.unwrap();
     wire.connect(staffetta.provider.address());
+    // Before the start: whoever runs follows a change a moment later.
+    staffetta.apply(&RegistryText::default()).await.unwrap();
     let lines = channel_lines(ORDERS, 250);
     apply_lines(&staffetta, &format!("{lines}{TEMPLATES}")).await;
+    let _up = staffetta.start("up").await.unwrap();
     let streams = staffetta.streams().await.unwrap();
 
     let now = unix_seconds(SystemTime::now());

@@ -130,7 +130,7 @@ fn sent_once(world: &World, asked: &Asked) -> anyhow::Result<u64> {
         }
         ensure!(got == wanted, "{channel}: what was sent is not what was to be sent, in its order");
         let arrivals: Vec<u64> = world.staffetta.sends(number).iter().map(|send| send.at_us).collect();
-        rate_held(&arrivals, RATE).context(channel)?;
+        rate_held(&arrivals, RATE, world.staffetta.lateness()).context(channel)?;
         fullest = fullest.max(seen.worst_second.sends);
     }
     Ok(fullest)
