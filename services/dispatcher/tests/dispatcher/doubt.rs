@@ -120,7 +120,9 @@ async fn what_a_dead_owner_claimed_is_in_doubt_even_if_it_has_expired() {
     let failed = world.told("failed", &["claimed"]).await;
     assert_eq!(failed[0].data["code"], "outcome_unknown");
     world.settled().await;
-    let kinds: Vec<_> = world.events().await.iter().map(|event| event.kind.as_str()).collect();
+    let mut kinds: Vec<_> = world.events().await.iter().map(|event| event.kind.as_str()).collect();
+    // Each owner tells its own doubt: on a busy machine one may lose its lease before it has judged.
+    kinds.dedup();
     assert_eq!(kinds, ["staffetta.command.in_doubt", "staffetta.command.failed"]);
     dispatcher.stop().await;
 }

@@ -1,36 +1,25 @@
 //! The channel's rate, measured where its requests arrive, and how much a busy machine shifts what is measured.
 
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use staffetta_testkit::Lateness;
 use tokio::runtime::Handle;
-use tokio::task::JoinSet;
-use tokio::time::sleep_until;
 
 use crate::harness::{NUMBER, World};
 
-const BEAT: Duration = Duration::from_millis(5);
 /// What two arrivals may be shifted against each other on a machine that has time.
 const CALM: Duration = Duration::from_millis(50);
 
-/// Notes how late the two threads come to what is due: the one that sends, and the one that sees what arrives.
+/// How late the two threads come to what is due: the one that sends, and the one that sees what arrives.
 pub(crate) struct Beats {
-    sending: Late,
-    seeing: Late,
-    beating: JoinSet<()>,
+    sending: Lateness,
+    seeing: Lateness,
 }
-
-/// When a beat was late since the beginning, and by how much.
-#[derive(Clone, Default)]
-struct Late(Arc<Mutex<Vec<(Duration, Duration)>>>);
 
 impl Beats {
     /// `begun` is when the provider's clock began, `seeing` the provider's thread. The other one is the caller's.
     pub(crate) fn start(begun: Instant, seeing: &Handle) -> Self {
-        let mut beats = Self { sending: Late::default(), seeing: Late::default(), beating: JoinSet::new() };
-        beats.beating.spawn(beats.sending.clone().beat(begun));
-        beats.beating.spawn_on(beats.seeing.clone().beat(begun), seeing);
-        beats
+        Self { sending: Lateness::of(&Handle::current(), begun), seeing: Lateness::of(seeing, begun) }
     }
 
     /// How much later than its writing a request may have been seen that was seen `at`: its sender may have been held up
@@ -38,25 +27,10 @@ impl Beats {
     fn shift(&self, at: Duration) -> Duration {
         self.sending.around(at) + 2 * self.seeing.around(at)
     }
-}
 
-impl Late {
-    async fn beat(self, begun: Instant) {
-        loop {
-            let due = Instant::now() + BEAT;
-            sleep_until(due.into()).await;
-            let late = due.elapsed();
-            if late > BEAT {
-                self.0.lock().unwrap().push((begun.elapsed(), late));
-            }
-        }
-    }
-
-    /// The latest beat around that moment.
-    fn around(&self, at: Duration) -> Duration {
-        let near = at.saturating_sub(Duration::from_secs(2))..at + Duration::from_secs(1);
-        let late = self.0.lock().unwrap();
-        late.iter().filter(|(beat, _)| near.contains(beat)).map(|(_, late)| *late).max().unwrap_or_default()
+    /// The latest that either thread ever was.
+    pub(crate) fn longest(&self) -> Duration {
+        self.sending.longest().max(self.seeing.longest())
     }
 }
 
