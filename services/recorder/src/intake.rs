@@ -21,9 +21,7 @@ use crate::metrics::Metrics;
 use crate::receipts;
 
 /// How long NATS holds a request for the next envelope while there is none.
-const WAIT: Duration = Duration::from_secs(2);
-/// How long an envelope that was asked for before the stop may take to come.
-const ON_ITS_WAY: Duration = Duration::from_millis(100);
+const WAIT: Duration = Duration::from_secs(1);
 /// Longest time for any answer beyond that.
 const ANSWER: Duration = Duration::from_secs(3);
 /// Between tries to reach NATS, for as long as it is away.
@@ -121,12 +119,12 @@ impl Intake {
     }
 
     /// What is there, up to a batch; else the next envelope as soon as it comes, with what came along. Empty when none
-    /// came for a while, or `stop` did.
+    /// came for a while.
     async fn next(&self, stop: &CancellationToken) -> Result<Vec<Message>, async_nats::Error> {
         let mut messages = Vec::new();
         self.take(self.batch, &mut messages).await?;
         if messages.is_empty() {
-            self.wait(&mut messages, stop).await?;
+            self.wait(&mut messages).await?;
         }
         let room = self.batch - messages.len();
         if messages.len() == 1 && room > 0 && !stop.is_cancelled() {
@@ -144,20 +142,11 @@ impl Intake {
         .await?
     }
 
-    /// Waits for one envelope, or for `stop`: then for one that is on its way already. Nobody else would get it before
-    /// the consumer's time for it is over.
-    async fn wait(&self, into: &mut Vec<Message>, stop: &CancellationToken) -> Result<(), async_nats::Error> {
+    /// Waits for one envelope until NATS ends the request, after a stop too: what NATS gives to a request that nobody
+    /// listens to any more would not come to anybody else before the consumer's time for it is over.
+    async fn wait(&self, into: &mut Vec<Message>) -> Result<(), async_nats::Error> {
         let request = self.consumer.batch().max_messages(1).expires(WAIT);
-        let waiting = async {
-            let mut batch = request.messages().await?;
-            tokio::select! {
-                biased;
-                () = stop.cancelled() => {}
-                drained = drain(&mut batch, into) => return drained,
-            }
-            timeout(ON_ITS_WAY, drain(&mut batch, into)).await.unwrap_or(Ok(()))
-        };
-        timeout(WAIT + ANSWER, waiting).await?
+        timeout(WAIT + ANSWER, async { drain(&mut request.messages().await?, into).await }).await?
     }
 }
 

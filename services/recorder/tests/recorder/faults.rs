@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::env;
 use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use serde_json::json;
 use staffetta_runtime::Health;
 use staffetta_testkit::{FaultProxy, Signal, until};
+use tokio::task::yield_now;
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::{
@@ -220,6 +223,41 @@ async fn a_recorder_told_to_stop_gives_back_what_it_cannot_finish() {
     world.start_recorder().await;
     world.settled().await;
     assert_eq!(world.told().await.len(), 1);
+    world.stop().await;
+}
+
+/// Nobody else would get what NATS hands to a recorder that has stopped listening, for as long as the consumer waits.
+#[tokio::test]
+async fn what_comes_around_a_stop_is_recorded_or_left_to_the_next() {
+    let mut world = World::new(Kind::Sqlite).await;
+    // The stop comes at first before the webhook, at last after it; the webhook comes at first at once, at last when NATS
+    // has ended the recorder's request.
+    let near = (0..60).map(|n| (n * 10, 0));
+    let later = [2, 5, 20, 60, 150, 400, 700, 950, 1_000, 1_050].map(|millis| (0, millis));
+    let rounds: Vec<(u32, u64)> = near.chain(later).collect();
+    for (n, (yields, millis)) in rounds.iter().copied().enumerate() {
+        world.start_recorder().await;
+        until("the recorder to wait", LIMIT, async || (world.consumer().await.num_waiting > 0).then_some(()))
+            .await
+            .unwrap();
+        let stopping = async {
+            for _ in 0..yields {
+                yield_now().await;
+            }
+            world.tell_to_stop();
+        };
+        let publishing = async {
+            sleep(Duration::from_millis(millis)).await;
+            world.publish(&[body("100", &json!({"messages": [text("39", &format!("wamid.{n}"))]}))]).await;
+        };
+        tokio::join!(stopping, publishing);
+        world.stop().await;
+        assert_eq!(world.consumer().await.num_ack_pending, 0, "{yields} {millis}");
+    }
+
+    world.start_recorder().await;
+    world.settled().await;
+    assert_eq!(world.told().await.len(), rounds.len());
     world.stop().await;
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, pull};
+use async_nats::jetstream::consumer::{self, AckPolicy, pull};
 use async_nats::jetstream::stream::DiscardPolicy;
 use async_nats::jetstream::{Context, Message};
 use bytes::Bytes;
@@ -33,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 /// How long databases and NATS may take for an answer that a test does not want to miss.
 const ANSWER: Duration = Duration::from_secs(30);
+/// See [`World::forget_published_ids_soon`]. A publish is repeated after three seconds.
+pub(crate) const FORGOTTEN_AFTER: Duration = Duration::from_secs(5);
 
 /// Two tenants, who read their events differently, keep them for different times, and share an account.
 const REGISTRY: &str = r#"
@@ -112,9 +114,14 @@ impl World {
         health
     }
 
+    /// Tells every recorder to stop.
+    pub(crate) fn tell_to_stop(&self) {
+        self.stop.cancel();
+    }
+
     /// Stops every recorder, and sees that each ends well.
     pub(crate) async fn stop(&mut self) {
-        self.stop.cancel();
+        self.tell_to_stop();
         let ending = async {
             while let Some(ended) = self.running.join_next().await {
                 ended.unwrap().unwrap();
@@ -216,11 +223,12 @@ impl World {
         batch.map(Result::unwrap).collect().await
     }
 
-    /// From here on EVENTS forgets at once what was published under which id: what is announced twice shows.
-    pub(crate) async fn forget_published_ids(&self) {
+    /// From here on EVENTS soon forgets what was published under which id: what is announced again later shows. A publish
+    /// that is repeated because its acknowledgement is late does not.
+    pub(crate) async fn forget_published_ids_soon(&self) {
         let stream = self.jetstream().get_stream("EVENTS").await.unwrap();
         let mut config = stream.cached_info().config.clone();
-        config.duplicate_window = Duration::from_millis(100);
+        config.duplicate_window = FORGOTTEN_AFTER;
         self.jetstream().update_stream(config).await.unwrap();
     }
 
@@ -258,6 +266,12 @@ impl World {
         let rows: Vec<(String,)> =
             self.rows("SELECT replace(id::text, '-', '') FROM events", "SELECT id FROM events").await;
         rows.into_iter().map(|(id,)| id).collect()
+    }
+
+    /// The recorders' place on WEBHOOKS.
+    pub(crate) async fn consumer(&self) -> consumer::Info {
+        let stream = self.jetstream().get_stream("WEBHOOKS").await.unwrap();
+        stream.consumer_info("recorder").await.unwrap()
     }
 
     /// Removes the recorder's consumer: what was not acknowledged comes again at once.

@@ -1,12 +1,15 @@
 //! Each leaf is told once, in order, whatever comes how often.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use staffetta_domain::{Callback, CommandId, CommandState, EventType, MessageState, TenantId};
 use staffetta_store::Claimed;
+use staffetta_testkit::until;
+use tokio::time::sleep;
 
-use crate::harness::{Kind, World, body, claim, in_turn, status, text, turns};
+use crate::harness::{FORGOTTEN_AFTER, Kind, LIMIT, World, body, claim, in_turn, status, text, turns};
 use crate::on_both;
 
 const FIRST_MESSAGE: &str = include_str!("../../../../crates/providers/tests/fixtures/first-message.json");
@@ -24,8 +27,8 @@ async fn a_message_is_recorded_and_announced_in_its_tenants_encoding(kind: Kind)
     let health = world.start_recorder().await;
     for number in ["100", "200"] {
         world.publish_raw(&[FIRST_MESSAGE.replace("PHONE_NUMBER_ID", number).into()]).await;
+        world.settled().await;
     }
-    world.settled().await;
 
     let events = world.events().await;
     assert_eq!(events.len(), 2);
@@ -43,13 +46,14 @@ async fn a_message_is_recorded_and_announced_in_its_tenants_encoding(kind: Kind)
         .map(|message| message.headers.as_ref().unwrap().get("Content-Type").unwrap().as_str())
         .collect();
     assert_eq!(types, ["application/json", "application/protobuf"]);
-    assert_eq!(health.checks(), [("recorder".to_owned(), true)]);
+    let well = [("recorder".to_owned(), true)];
+    until("the recorder to be well", LIMIT, async || (health.checks() == well).then_some(())).await.unwrap();
     world.stop().await;
 }
 
 async fn a_webhook_that_comes_again_and_again_is_told_once(kind: Kind) {
     let mut world = World::new(kind).await;
-    world.forget_published_ids().await;
+    world.forget_published_ids_soon().await;
     world.start_recorder().await;
     let (one, other) = (text("39", "wamid.A"), text("44", "wamid.B"));
     let read = status("wamid.S", "read");
@@ -65,6 +69,7 @@ async fn a_webhook_that_comes_again_and_again_is_told_once(kind: Kind) {
         world.publish(bodies).await;
     }
     world.settled().await;
+    sleep(FORGOTTEN_AFTER + Duration::from_secs(1)).await;
     for bodies in rounds.iter().rev() {
         world.publish(bodies).await;
     }

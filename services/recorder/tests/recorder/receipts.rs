@@ -98,6 +98,7 @@ async fn a_message_has_the_same_key_through_whichever_app_and_another_one_anothe
     // The same wamid to another number is another message.
     publish(&world, [webhook("meta-main", &message("101", "wamid.A"), first)]).await;
     publish(&world, [webhook("meta-main", &message("100", "wamid.B"), first)]).await;
+    world.settled().await;
 
     let mut told = so_far(&world, &mut receipts).await;
     assert_eq!(told.len(), 4);

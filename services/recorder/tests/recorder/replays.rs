@@ -15,8 +15,13 @@ const NEW_CHANNEL: &str = r#"
 channel = [{ id = "acme-new", tenant = "acme", provider = "cloud_api", waba_id = "NEW", phone_number_id = "999" }]
 "#;
 
+/// The letters on DEAD, by payload: webhooks that were handed out in vain come again behind newer ones.
 pub(crate) async fn letters(world: &World) -> Vec<Letter> {
-    DeadStream::new(world.bus.clone()).page(&LetterFilter::default(), None, 100).await.unwrap().letters
+    let (dead, all) = (DeadStream::new(world.bus.clone()), LetterFilter::default());
+    let page = until("DEAD to answer", LIMIT, async || dead.page(&all, None, 100).await.ok()).await;
+    let mut letters = page.unwrap().letters;
+    letters.sort_by(|one, other| one.payload.cmp(&other.payload));
+    letters
 }
 
 /// Replays all letters and waits until they are recorded, or dead again.
@@ -30,6 +35,7 @@ async fn replay(world: &World) {
                 Ok(_) => None,
                 // Its payload is back, but nobody said that the letter is gone.
                 Err(ReplayError::Stays(_)) => Some(letter),
+                Err(ReplayError::Publish(failure)) if failure.is_passing() => Some(letter),
                 Err(failure) => panic!("{failure:?}"),
             }
         });
@@ -94,7 +100,7 @@ async fn what_was_never_a_webhook_dies_again_too() {
         replay(&world).await;
         let letters = letters(&world).await;
         let payloads: Vec<&[u8]> = letters.iter().map(|letter| &*letter.payload).collect();
-        assert_eq!(payloads, [&b"\xff\xff\xff"[..], b"no JSON at all"]);
+        assert_eq!(payloads, [&b"no JSON at all"[..], b"\xff\xff\xff"]);
     }
     world.stop().await;
 }
