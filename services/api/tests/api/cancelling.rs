@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 use staffetta_domain::{CommandState, EventId, EventType, MessageState};
 use staffetta_store::{Claimed, Settlement};
-use staffetta_testkit::Postgres;
+use staffetta_testkit::{Postgres, until};
 
-use crate::harness::{Gateway, OTHER, text};
+use crate::harness::{Gateway, OTHER, WAIT, text};
 use crate::life::{WAMID, claim, settle, status};
 
 #[tokio::test]
@@ -37,14 +37,22 @@ async fn it_is_taken_back_once(gateway: &Gateway) {
         assert_eq!((again.status.as_u16(), again.json), (200, expected.clone()));
     }
 
-    let events = gateway.events().await;
+    let events = until("its event", WAIT, async || {
+        let events = gateway.events().await;
+        (!events.is_empty()).then_some(events)
+    });
+    let events = events.await.unwrap();
     let [event] = events.as_slice() else { panic!("{} events", events.len()) };
     assert_eq!(event.kind, EventType::CommandCancelled);
     assert_eq!(event.id, EventId::of(&["command", "acme", "inv-1", "cancelled"]));
     assert_eq!((event.tenant.as_str(), event.channel.as_str()), ("acme", "acme-orders"));
     assert_eq!((event.subject.as_str(), &event.data["command_id"]), ("inv-1", &json!("inv-1")));
     let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
-    assert!(gateway.store.unannounced(later, 10).await.unwrap().is_empty());
+    until("the event to be told and done with", WAIT, async || {
+        gateway.store.unannounced(later, 10).await.unwrap().is_empty().then_some(())
+    })
+    .await
+    .unwrap();
 
     // The dispatcher meets it on SEND, and drops it.
     assert_eq!(gateway.queue().await.len(), 1);

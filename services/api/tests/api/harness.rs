@@ -17,7 +17,7 @@ use staffetta_domain::{CommandFields, Event};
 use staffetta_runtime::Health;
 use staffetta_runtime::config::{ApiConfig, GraphConfig, Listen};
 use staffetta_store::{Store, StoreOptions};
-use staffetta_testkit::{FaultProxy, NatsOptions, NatsServer};
+use staffetta_testkit::{FaultProxy, NatsOptions, NatsServer, until};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -112,6 +112,7 @@ impl Gateway {
         let bus = Bus::connect(&wire.address().to_string(), "api test").await.unwrap();
         let retention = Retention { replicas: 1, webhooks_max_bytes: 1 << 20, lane_max_commands: LANE };
         bus.set_up_streams(&retention).await.unwrap();
+        remember_ids(&bus).await;
         register_sealed(&bus, setup.registry, setup.master.clone()).await;
         let store = Store::connect(setup.database.unwrap_or(&file), &StoreOptions::default()).await.unwrap();
         store.migrate().await.unwrap();
@@ -146,7 +147,28 @@ impl Gateway {
         self.post_with(message, &[]).await
     }
 
+    /// Posts a message, and waits until one that is taken in is known.
     pub(crate) async fn post_with(&self, message: &Value, headers: &[(HeaderName, &str)]) -> Answer {
+        let answer = self.post_once(message, headers).await;
+        if answer.status == StatusCode::ACCEPTED {
+            self.known(ACME, answer.header("location")).await;
+        }
+        answer
+    }
+
+    /// The message at this address, once it is known. What the queue has is known as soon as the database lets it: no
+    /// sooner is promised.
+    pub(crate) async fn known(&self, key: &str, path: &str) -> Answer {
+        let what = format!("{path} to be known");
+        let known = until(&what, WAIT, async || {
+            let answer = self.get_as(key, path).await;
+            (answer.status == StatusCode::OK).then_some(answer)
+        });
+        known.await.unwrap()
+    }
+
+    /// Posts a message, known afterwards or not.
+    pub(crate) async fn post_once(&self, message: &Value, headers: &[(HeaderName, &str)]) -> Answer {
         let mut request = self.request(Method::POST, "/v1/messages").bearer_auth(ACME).json(message);
         for (name, value) in headers {
             request = request.header(name, *value);
@@ -232,6 +254,15 @@ impl Drop for StoodClock {
     fn drop(&mut self) {
         tokio::time::resume();
     }
+}
+
+/// Lets SEND know a message id for longer than any test takes. Else a slow machine needs longer than that to fill a
+/// lane, and a publish that is repeated for want of an answer is there twice.
+async fn remember_ids(bus: &Bus) {
+    let jetstream = bus.jetstream();
+    let mut send = jetstream.get_stream("SEND").await.unwrap().cached_info().config.clone();
+    send.duplicate_window = Duration::from_secs(600);
+    jetstream.update_stream(send).await.unwrap();
 }
 
 /// Adds these entries to the registry.

@@ -5,7 +5,7 @@ use serde_json::json;
 use staffetta_bus::SendSubject;
 use staffetta_domain::Lane;
 use tokio::task::JoinSet;
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
 use crate::harness::{ACME, Gateway, LANE, OTHER, WAIT, text, with};
 
@@ -49,7 +49,7 @@ async fn posts_of_one_id_at_the_same_time_all_succeed_and_name_one_message() {
 /// tenant's command vanish.
 #[tokio::test]
 async fn a_message_id_that_someone_else_took_first_swallows_nothing() {
-    let gateway = with_long_memory(Gateway::start().await).await;
+    let gateway = Gateway::start().await;
     let subject = SendSubject {
         tenant: "other".parse().unwrap(),
         channel: "other-orders".parse().unwrap(),
@@ -69,7 +69,7 @@ async fn a_message_id_that_someone_else_took_first_swallows_nothing() {
 /// The queue has it from a publish that was never answered.
 #[tokio::test]
 async fn what_the_queue_has_already_is_taken_in_without_a_copy_even_if_its_lane_is_full() {
-    let gateway = with_long_memory(Gateway::start().await).await;
+    let gateway = Gateway::start().await;
     put(&gateway, "acme:inv-1", &fields("inv-1")).await;
     for number in 1..LANE {
         assert_eq!(gateway.post(&text(&format!("n-{number}"))).await.status, 202);
@@ -81,7 +81,7 @@ async fn what_the_queue_has_already_is_taken_in_without_a_copy_even_if_its_lane_
 
 #[tokio::test]
 async fn what_may_be_in_a_full_lane_already_is_in_doubt_and_not_refused() {
-    let gateway = with_long_memory(Gateway::start().await).await;
+    let gateway = Gateway::start().await;
     put(&gateway, "acme:inv-1", &fields("another")).await;
     for number in 1..LANE {
         assert_eq!(gateway.post(&text(&format!("n-{number}"))).await.status, 202);
@@ -90,16 +90,6 @@ async fn what_may_be_in_a_full_lane_already_is_in_doubt_and_not_refused() {
     doubtful.is_problem(503, "in-doubt");
     assert_eq!(doubtful.json["id"], "inv-1");
     assert_eq!(gateway.queue().await.len(), LANE as usize);
-}
-
-/// Lets SEND know a message id for longer than any test takes: what it does know one for is less than a slow machine
-/// needs to fill a lane.
-async fn with_long_memory(gateway: Gateway) -> Gateway {
-    let jetstream = gateway.bus.jetstream();
-    let mut send = jetstream.get_stream("SEND").await.unwrap().cached_info().config.clone();
-    send.duplicate_window = Duration::from_secs(600);
-    jetstream.update_stream(send).await.unwrap();
-    gateway
 }
 
 fn fields(id: &str) -> Vec<u8> {

@@ -2,17 +2,24 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use staffetta_domain::{command_of_facade_wamid, facade_wamid};
+use staffetta_domain::{CommandId, command_of_facade_wamid, facade_wamid};
 use staffetta_store::Settlement;
 
 use super::world::{World, text};
-use crate::harness::{Answer, LANE, with};
+use crate::harness::{ACME, Answer, LANE, with};
 use crate::life::{WAMID, claim, settle};
 
 const SEND: &str = "1001/messages";
 
 fn wamid(answer: &Answer) -> &str {
     answer.json["messages"][0]["id"].as_str().unwrap()
+}
+
+/// Waits until the message that was taken in is known, and gives back its command's id and how it stands.
+async fn known(world: &World, answer: &Answer) -> (CommandId, Answer) {
+    let command = command_of_facade_wamid(wamid(answer)).unwrap();
+    let known = world.gateway.known(ACME, &format!("/v1/messages/{command}")).await;
+    (command, known)
 }
 
 #[tokio::test]
@@ -28,7 +35,8 @@ async fn a_message_takes_the_way_of_all_messages() {
         "messages": [{"id": wamid(&answer)}],
     });
     assert_eq!(answer.json, expected);
-    let command = command_of_facade_wamid(wamid(&answer)).unwrap();
+    let (command, known) = known(&world, &answer).await;
+    assert_eq!(known.json["state"], "queued");
 
     let queue = world.gateway.queue().await;
     let [queued] = queue.as_slice() else { panic!("{} entries", queue.len()) };
@@ -38,8 +46,6 @@ async fn a_message_takes_the_way_of_all_messages() {
     assert_eq!(queued.fields.reply_to.as_deref(), Some("wamid.A"));
     assert_eq!(queued.fields.callback_data.as_deref(), Some("order 7"));
     assert_eq!(Value::Object(queued.fields.rest.clone()), json!({"text": {"body": "Fattura pronta"}}));
-    let known = world.gateway.get(&format!("/v1/messages/{command}")).await;
-    assert_eq!((known.status.as_u16(), &known.json["state"]), (200, &json!("queued")));
     assert!(world.provider.report(staffetta_simulator::Detail::Sends).channels["1001"].received == 0);
 }
 
@@ -90,6 +96,7 @@ async fn the_same_key_is_the_same_message_and_no_key_a_new_one() {
         }
         let answer = Answer::of(request.send().await.unwrap()).await;
         assert_eq!(answer.status, 200, "{answer:?}");
+        known(&world, &answer).await;
         answer
     };
     let first = send("1001", Some("inv-1")).await;
@@ -103,7 +110,7 @@ async fn the_same_key_is_the_same_message_and_no_key_a_new_one() {
 async fn an_id_of_ours_stands_for_the_providers_once_it_is_known() {
     let world = World::start().await;
     let first = world.post(SEND, &text()).await;
-    let (ours, command) = (wamid(&first), command_of_facade_wamid(wamid(&first)).unwrap());
+    let (ours, (command, _)) = (wamid(&first), known(&world, &first).await);
     let reply = with(text(), &json!({"context": {"message_id": ours}}));
     let reaction =
         with(text(), &json!({"type": "reaction", "reaction": {"message_id": ours, "emoji": "👍"}}));
