@@ -12,7 +12,7 @@ use futures_util::{Stream, StreamExt};
 use staffetta_bus::{
     Batch, Bus, PublishError, QueueError, QueuedMessage, Retention, SendQueue, SendSubject, Wake,
 };
-use staffetta_testkit::{FaultProxy, NatsServer};
+use staffetta_testkit::{FaultProxy, NatsServer, until};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -195,7 +195,8 @@ async fn single_commands_are_read_in_the_order_asked_for() {
 async fn a_command_may_look_like_an_answer() {
     let world = World::new().await;
     let mut wakes = world.queue.wakes().await.unwrap();
-    world.bus.client().flush().await.unwrap();
+    // An answer on the same connection: the server knows of the subscription.
+    until("an answer", LIMIT, async || world.queue.backlog().await.ok()).await.unwrap();
     let normal = lane("normal");
     let mut connection = RawConnection::open(world.nats.url()).await;
     for status in ["404 Not Found", "503", "204 EOB"] {
@@ -235,11 +236,9 @@ async fn nothing_is_gone_because_nobody_answers() {
     assert!(world.queue.delete(&[1]).await.is_err());
     assert!(world.queue.read_one(&lane("normal"), 2).await.is_err());
     world.nats.restart().await.unwrap();
-    staffetta_testkit::until("NATS to be back", LIMIT, async || {
-        world.queue.read_one(&lane("normal"), 2).await.ok().flatten()
-    })
-    .await
-    .unwrap();
+    until("NATS to be back", LIMIT, async || world.queue.read_one(&lane("normal"), 2).await.ok().flatten())
+        .await
+        .unwrap();
 }
 
 #[tokio::test]
@@ -261,7 +260,7 @@ async fn a_lane_that_is_full_at_the_repeat_does_not_say_that_nothing_was_stored(
     let others = async {
         world.publish(&normal, "another's").await;
         // Neither the first try nor its repeat has come through.
-        staffetta_testkit::until("the repeat", LIMIT, async || {
+        until("the repeat", LIMIT, async || {
             (bus.client().statistics().out_messages.load(Ordering::Relaxed) >= said + 2).then_some(())
         })
         .await
@@ -270,7 +269,12 @@ async fn a_lane_that_is_full_at_the_repeat_does_not_say_that_nothing_was_stored(
     };
     let (published, ()) = tokio::join!(publish("a"), others);
     assert!(matches!(published, Err(PublishError::TimedOut)), "{published:?}");
-    assert!(matches!(publish("b").await, Err(PublishError::Full)), "without a doubt it is known");
+    // A try that is not answered in time leaves a doubt of its own.
+    until("a refusal without a doubt", LIMIT, async || {
+        matches!(publish("b").await, Err(PublishError::Full)).then_some(())
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test]

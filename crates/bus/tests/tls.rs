@@ -45,7 +45,11 @@ fn authority() -> Authority {
 
 async fn server(identity: &ClientCertificate, more: &str) -> NatsServer {
     let ClientCertificate { certificate_file, key_file } = identity;
-    let extra_config = format!("tls {{ cert_file: {certificate_file:?}, key_file: {key_file:?}{more} }}");
+    // Left to itself the server waits for two seconds, which are over at once on a busy machine.
+    let extra_config = format!(
+        "tls {{ cert_file: {certificate_file:?}, key_file: {key_file:?}, timeout: 60{more} }}\n\
+         authorization {{ timeout: 60 }}"
+    );
     NatsServer::start_with(NatsOptions { extra_config, ..NatsOptions::default() }).await.unwrap()
 }
 

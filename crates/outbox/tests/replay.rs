@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+use std::slice;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,12 +14,13 @@ use staffetta_bus::{
 use staffetta_domain::{
     ChannelId, CommandId, CommandState, Event, EventId, EventType, Lane, Object, TenantId,
 };
-use staffetta_outbox::{DeadLetters, ReplayError, Replays};
+use staffetta_outbox::{DeadLetters, ReplayError, Replayed, Replays};
 use staffetta_proto::{Message as _, v1};
 use staffetta_store::{Claim, Outcome, Settlement, Store, StoreOptions};
-use staffetta_testkit::NatsServer;
+use staffetta_testkit::{NatsServer, until};
 use tokio::time::Instant;
 
+const LIMIT: Duration = Duration::from_secs(60);
 const LANE: &str = "staffetta.v1.send.acme.acme-orders.normal";
 
 struct World {
@@ -46,7 +48,26 @@ impl World {
         for letter in letters {
             DeadLetters::new(self.bus.clone()).write(&letter).await.unwrap();
         }
-        self.dead.page(&LetterFilter::default(), None, 100).await.unwrap().letters
+        let all = LetterFilter::default();
+        let page = async || self.dead.page(&all, None, 100).await.ok();
+        until("DEAD to answer", LIMIT, page).await.unwrap().letters
+    }
+
+    /// Replays letters. One of which nobody said in time that it is gone is replayed again, where its payload is known by
+    /// an id of its own.
+    async fn replay(&self, letters: &[Letter]) -> Vec<Result<Replayed, ReplayError>> {
+        let mut outcomes = self.replays.replay(letters).await;
+        for (letter, outcome) in letters.iter().zip(&mut outcomes) {
+            let stays = matches!(outcome, Err(ReplayError::Stays(_)));
+            if stays && letter.way_back().is_ok_and(|way| !way.shared_id) {
+                let again = async || match self.replays.replay(slice::from_ref(letter)).await.remove(0) {
+                    Err(ReplayError::Stays(_)) => None,
+                    done => Some(done),
+                };
+                *outcome = until("the letter to go", LIMIT, again).await.unwrap();
+            }
+        }
+        outcomes
     }
 
     async fn count(&self, stream: &str) -> u64 {
@@ -104,7 +125,7 @@ fn command(id: &str, payload: &str) -> DeadLetter {
 async fn webhooks_go_back_in_their_order_and_leave_dead() {
     let world = World::new().await;
     let letters = world.letters((0..40).map(unrouted)).await;
-    let outcomes = world.replays.replay(&letters).await;
+    let outcomes = world.replay(&letters).await;
     assert!(outcomes.iter().all(|outcome| outcome.as_ref().unwrap().subject == "staffetta.v1.webhook.0"));
     assert_eq!(world.count("DEAD").await, 0);
     let webhooks = world.webhooks().await;
@@ -123,10 +144,10 @@ async fn a_letter_that_went_back_before_a_crash_goes_back_once() {
     let deadline = Instant::now() + Duration::from_secs(10);
     world.bus.publish(way.subject, &way.message_id, way.headers, way.payload, deadline).await.unwrap();
 
-    assert!(world.replays.replay(&letters).await[0].is_ok());
+    assert!(world.replay(&letters).await[0].is_ok());
     assert_eq!((world.count("WEBHOOKS").await, world.count("DEAD").await), (1, 0));
     // Somebody else has just replayed the same page.
-    assert!(world.replays.replay(&letters).await[0].is_ok());
+    assert!(world.replay(&letters).await[0].is_ok());
     assert_eq!((world.count("WEBHOOKS").await, world.count("DEAD").await), (1, 0));
 }
 
@@ -135,7 +156,7 @@ async fn commands_go_back_to_their_lane_under_their_own_id() {
     let world = World::new().await;
     let letters =
         world.letters([command("inv-1", r#"{"id":"inv-1"}"#), command("inv-2", r#"{"to":"39"}"#)]).await;
-    for (outcome, id) in world.replays.replay(&letters).await.into_iter().zip(["inv-1", "inv-2"]) {
+    for (outcome, id) in world.replay(&letters).await.into_iter().zip(["inv-1", "inv-2"]) {
         let replayed = outcome.unwrap();
         assert_eq!((replayed.subject.as_str(), replayed.command.unwrap().as_str()), (LANE, id));
     }
@@ -157,7 +178,7 @@ async fn what_cannot_go_back_stays_and_the_others_go() {
         command(&id, &format!("{{\"id\":\"{id}\"}}"))
     });
     let letters = world.letters([left_out, outbox].into_iter().chain(full).chain([unrouted(3)])).await;
-    let outcomes = world.replays.replay(&letters).await;
+    let outcomes = world.replay(&letters).await;
     let not = |index: usize| match &outcomes[index] {
         Err(ReplayError::NotReplayable(why)) => *why,
         other => panic!("{other:?}"),
@@ -178,7 +199,7 @@ async fn a_tenants_letter_leads_to_no_other_tenants_lane() {
     let deadline = Instant::now() + Duration::from_secs(10);
     world.bus.publish(subject, "forged", headers, payload, deadline).await.unwrap();
     let letters = world.letters([]).await;
-    let outcome = world.replays.replay(&letters).await.remove(0);
+    let outcome = world.replay(&letters).await.remove(0);
     assert!(matches!(outcome, Err(ReplayError::NotReplayable(NotReplayable::ForeignSubject))), "{outcome:?}");
     assert_eq!((world.count("SEND").await, world.count("DEAD").await), (0, 1));
 }
@@ -216,7 +237,7 @@ async fn a_command_that_has_not_ended_yet_is_not_replayed() {
     };
     world.store.claim(&[claim]).await.unwrap();
     // The letter is there, the outcome is not written yet.
-    let outcome = world.replays.replay(&letters).await.remove(0);
+    let outcome = world.replay(&letters).await.remove(0);
     assert!(matches!(outcome, Err(ReplayError::StillOpen)), "{outcome:?}");
     assert_eq!((world.count("SEND").await, world.count("DEAD").await), (0, 1));
 
@@ -234,7 +255,7 @@ async fn a_command_that_has_not_ended_yet_is_not_replayed() {
         reach: None,
     };
     world.store.settle(&[outcome]).await.unwrap();
-    assert!(world.replays.replay(&letters).await[0].is_ok());
+    assert!(world.replay(&letters).await[0].is_ok());
     assert_eq!((world.count("SEND").await, world.count("DEAD").await), (1, 0));
     let command = world.store.command(&tenant, &id).await.unwrap().unwrap();
     assert_eq!((command.state, command.attempt), (CommandState::Queued, 0));

@@ -25,8 +25,9 @@ async fn a_killed_owners_parts_are_taken_after_its_silence() {
     takes.book.lock().unwrap().first_gain = None;
     let bucket = world.bus.jetstream().get_key_value("LEASES").await.unwrap();
     let beaten = bucket.entry("member.a/0").await.unwrap().map(|entry| entry.created.unix_timestamp_nanos());
-    let silent_for = beaten.map(|at| Timestamp::now().as_nanosecond() - at);
+    // Both clocks at once, or nearly: a pause in between would be missing from the silence if it came before this.
     let died_at = boot_time();
+    let silent_for = beaten.map(|at| Timestamp::now().as_nanosecond() - at);
     dies.kill().await;
     world.judge.even(&["b"]).await;
     if world.calm.holds() {
@@ -103,6 +104,7 @@ async fn a_frozen_owner_wakes_up_without_its_right() {
     let world = World::new().await;
     let (wake, frozen) = mpsc::channel::<()>();
     let (freeze, freezing) = tokio::sync::oneshot::channel::<()>();
+    let (say, said) = tokio::sync::oneshot::channel::<()>();
     let (url, judge) = (world.nats.url().to_owned(), Arc::clone(&world.judge));
     let on_waking = Arc::new(Mutex::new(None));
     let seen = Arc::clone(&on_waking);
@@ -113,6 +115,7 @@ async fn a_frozen_owner_wakes_up_without_its_right() {
             let bus = Bus::connect(&url, "a").await.unwrap();
             let owner = Replica::start(bus, "a", judge).await;
             freezing.await.unwrap();
+            say.send(()).unwrap();
             frozen.recv_timeout(LIMIT * 2).unwrap();
             let leases: Vec<_> = owner.book.lock().unwrap().leases.values().cloned().collect();
             *seen.lock().unwrap() =
@@ -122,6 +125,7 @@ async fn a_frozen_owner_wakes_up_without_its_right() {
     });
     world.judge.even(&["a"]).await;
     freeze.send(()).unwrap();
+    tokio::time::timeout(LIMIT, said).await.unwrap().unwrap();
     let other = world.replica("b").await;
     world.judge.even(&["b"]).await;
     wake.send(()).unwrap();

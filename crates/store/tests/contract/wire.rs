@@ -4,10 +4,13 @@ use std::mem;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
+use staffetta_testkit::until;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream, tcp::OwnedReadHalf};
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 /// The types of the messages that clients sent, as the protocol writes them: `P`arse, `B`ind, `E`xecute, `Q`uery, ….
 #[derive(Clone, Default)]
@@ -60,6 +63,18 @@ impl Wire {
     /// What was heard on all connections.
     pub(crate) fn heard(&self) -> &Heard {
         &self.heard
+    }
+
+    /// Waits until nobody says anything. A pool still asks a connection twice whether it is well when its user has let
+    /// go of it.
+    pub(crate) async fn at_rest(&self) {
+        until("the wire to be at rest", Duration::from_secs(120), async || {
+            self.heard.take();
+            sleep(Duration::from_millis(200)).await;
+            self.heard.take().is_empty().then_some(())
+        })
+        .await
+        .unwrap();
     }
 
     /// From now on nothing passes on the connections that there are, as when the server's machine is gone: they stay

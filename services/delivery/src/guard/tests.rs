@@ -1,6 +1,7 @@
 use std::net::SocketAddr;
 
 use reqwest::header::HeaderMap;
+use staffetta_testkit::HeldPort;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -122,10 +123,9 @@ async fn clear_text_stays_within_the_networks_that_are_named() {
 #[tokio::test]
 async fn why_nothing_came_back_is_told_without_the_address() {
     let guarded = guarded(None, true);
-    let closed = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = closed.local_addr().unwrap();
-    drop(closed);
-    assert_eq!(guarded.post(&format!("http://{address}/"), prepared()).await, Err(NoAnswer::Unreachable));
+    let closed = HeldPort::pick().unwrap();
+    let url = format!("http://127.0.0.1:{}/", closed.number());
+    assert_eq!(guarded.post(&url, prepared()).await, Err(NoAnswer::Unreachable));
     // No name has a part of this length, so that nobody need be asked.
     let nowhere = format!("https://{}.example/", "a".repeat(64));
     let nowhere = guarded.post(&nowhere, prepared()).await.unwrap_err();

@@ -208,7 +208,8 @@ fn command_files_are_found_by_name_and_only_when_they_are_whole() {
     }
     put(&root, "c.json", "{}", Duration::ZERO);
     let files = inbox.list().unwrap();
-    let (now, at) = (SystemTime::now(), Instant::now());
+    // However long the files took to write.
+    let (now, at) = (files[2].modified + Duration::from_millis(100), Instant::now());
     let mut watch = Watch::default();
     let ready = |watch: &mut Watch, now, at| {
         let ready = watch.ready(files.clone(), now, at).into_iter();

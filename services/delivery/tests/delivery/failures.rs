@@ -1,5 +1,6 @@
 //! Endpoints that fail, and what becomes of their events.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -54,10 +55,13 @@ async fn a_broken_endpoint_is_tried_now_and_then_until_it_is_back() {
         .unwrap();
     // One probe at a time, and the place has not moved.
     let state = world.state_of("erp", |_| true).await;
-    assert_eq!((state.cursor, state.parked), (begun.cursor, 0));
-    let requests = world.receiver.seen("erp").len();
-    // A lease that is lost on a busy machine makes a new beginning.
-    assert!(requests < 60 || state.epoch != lease, "{requests}");
+    // What failed for seconds before the circuit broke is parked, as anywhere.
+    let stays = state.parked < 5 && state.cursor < begun.cursor + 5;
+    let requests = world.receiver.seen("erp");
+    // A lease that is lost on a busy machine makes a new beginning, with the same conversations.
+    assert!((stays && requests.len() < 60) || state.epoch != lease, "{} {state:?}", requests.len());
+    let conversations: HashSet<_> = requests.into_iter().map(|seen| seen.conversation).collect();
+    assert!(conversations.len() < 60, "{conversations:?}");
     world.receiver.answers("erp", |_, _| OK);
     assert_in_order(&world.taken("erp", &events).await, &events);
     world.state_of("erp", |state| state.failing_since.is_none() && state.last_success.is_some()).await;
@@ -91,22 +95,25 @@ async fn an_endpoint_that_never_answers_is_timed_out_and_tried_again() {
         0 => Reply { delay: Duration::from_secs(3_600), ..OK },
         _ => OK,
     });
+    let lease = world.begun("erp").await;
     let event = world.tell("c1").await;
     let log = until("the attempts in the log", LIMIT, async || {
         let filter = AttemptFilter { event: Some(event.id.clone()), failed_only: false };
-        let log = world.store.attempts(&key("erp"), &filter, None, 10).await.unwrap();
+        let log = world.store.attempts(&key("erp"), &filter, None, 100).await.unwrap();
         log.iter().any(|(_, attempt)| attempt.status.is_some()).then_some(log)
     });
     let log: Vec<_> = log.await.unwrap().into_iter().map(|(_, attempt)| attempt).collect();
-    // On a busy machine one that is answered may be too late as well.
-    let (last, before) = log.split_first().unwrap();
-    assert_eq!((last.attempt as usize, last.status, last.error.as_deref()), (log.len(), Some(204), None));
-    assert!(!before.is_empty());
-    for (attempt, n) in before.iter().rev().zip(1..) {
-        assert_eq!((attempt.attempt, attempt.status), (n, None));
-        assert_eq!(attempt.error.as_deref(), Some("no answer in time"));
-    }
     delivery.stop().await;
+    // On a busy machine one that is answered may be too late as well.
+    let (answered, silent): (Vec<_>, Vec<_>) = log.iter().partition(|attempt| attempt.status.is_some());
+    assert!(answered.iter().all(|attempt| attempt.status == Some(204) && attempt.error.is_none()), "{log:?}");
+    assert!(!silent.is_empty());
+    assert!(silent.iter().all(|attempt| attempt.error.as_deref() == Some("no answer in time")), "{log:?}");
+    // Whoever takes over counts from one again, as after a lease that was lost on a busy machine.
+    if world.had_one_lease("erp", lease).await {
+        assert!(log[0].status.is_some() && answered.len() == 1, "{log:?}");
+        assert!(log.iter().rev().map(|attempt| attempt.attempt).eq(1..=log.len() as u32), "{log:?}");
+    }
 }
 
 #[tokio::test]

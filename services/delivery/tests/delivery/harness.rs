@@ -269,8 +269,10 @@ impl World {
     /// The reasons of all dead letters.
     pub(crate) async fn letters(&self) -> Vec<String> {
         let dead = DeadStream::new(self.bus.clone());
-        let page = dead.page(&LetterFilter::default(), None, 1_000).await.unwrap();
-        page.letters.into_iter().map(|letter| letter.reason).collect()
+        let page = until("the dead letters", LIMIT, async || {
+            dead.page(&LetterFilter::default(), None, 1_000).await.ok()
+        });
+        page.await.unwrap().letters.into_iter().map(|letter| letter.reason).collect()
     }
 }
 

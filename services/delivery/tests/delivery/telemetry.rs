@@ -3,6 +3,7 @@
 //! alone when it looks at what has no label.
 
 use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use staffetta_domain::{Event, EventType};
 use staffetta_runtime::config::TelemetryConfig;
@@ -20,16 +21,25 @@ async fn without_a_collector_an_event_s_trace_is_passed_on_in_each_try() {
     world.receiver.answers("traced", |_, before| if before == 0 { status(422) } else { OK });
     let untraced = world.tell("c1").await;
     world.taken("traced", std::slice::from_ref(&untraced)).await;
+    let untraced_id = untraced.id.clone();
     let mut event = Event { trace: Some(TRACE.parse().unwrap()), kind: EventType::MessageStatus, ..untraced };
     event.id = staffetta_domain::EventId::of(&["traced"]);
     event.data.insert("conversation_id".into(), "c2".into());
-    world.receiver.answers("traced", |_, before| if before == 2 { status(422) } else { OK });
+    let (id, refused) = (event.id.clone(), AtomicBool::default());
+    world.receiver.answers("traced", move |seen, _| {
+        let is_first = seen.id == id.as_str() && !refused.swap(true, Ordering::Relaxed);
+        if is_first { status(422) } else { OK }
+    });
     world.publish(&event).await;
-    world.taken("traced", &[event]).await;
+    world.taken("traced", std::slice::from_ref(&event)).await;
 
-    let traces: Vec<_> = world.receiver.seen("traced").into_iter().map(|seen| seen.trace).collect();
-    let trace = Some(TRACE.to_owned());
-    assert_eq!(traces, [None, None, trace.clone(), trace]);
+    // After a lease that was lost on a busy machine an event may come more often.
+    let seen = world.receiver.seen("traced");
+    for (id, trace) in [(untraced_id, None), (event.id, Some(TRACE))] {
+        let of = seen.iter().filter(|seen| seen.id == id.as_str());
+        let traces: Vec<_> = of.map(|seen| seen.trace.as_deref()).collect();
+        assert!(traces.len() >= 2 && traces.iter().all(|seen| *seen == trace), "{trace:?}: {traces:?}");
+    }
     delivery.stop().await;
 }
 

@@ -2,10 +2,12 @@
 
 use std::collections::HashSet;
 use std::io::Read;
+use std::time::Duration;
 
 use reqwest::StatusCode;
 use staffetta_proto::v1::BodyEncoding;
 use staffetta_testkit::NatsOptions;
+use tokio::time::sleep;
 
 use crate::harness::{Harness, Setup, noise};
 
@@ -17,7 +19,13 @@ async fn webhooks_that_come_together_share_envelopes() {
     let bodies: Vec<String> =
         (0..200).map(|n| format!("{{\"n\":{n},\"pad\":\"{}\"}}", "x".repeat(600))).collect();
 
-    let answers = ingress.post_all(bodies.clone()).await;
+    // While nothing comes through, those that have arrived wait together.
+    ingress.network.stall().await.unwrap();
+    let heal = async {
+        sleep(Duration::from_secs(2)).await;
+        ingress.network.heal().await.unwrap();
+    };
+    let (answers, ()) = tokio::join!(ingress.post_all(bodies.clone()), heal);
 
     assert!(answers.iter().all(|answer| answer.status == StatusCode::OK), "{answers:?}");
     let envelopes = ingress.envelopes().await;
@@ -77,7 +85,7 @@ async fn what_no_compression_makes_fit_is_refused_and_others_pass() {
 
 #[tokio::test]
 async fn a_stop_answers_what_has_arrived() {
-    let deadline = std::time::Duration::from_secs(12);
+    let deadline = Duration::from_secs(12);
     let mut ingress = Harness::start_with(Setup { deadline, ..Setup::default() }).await;
     ingress.network.stall().await.unwrap();
     let waiting = ingress.client.post(ingress.url("main"));

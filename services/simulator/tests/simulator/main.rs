@@ -19,8 +19,10 @@ use harness::{NUMBER, TOKEN, USER, World, text};
 use reqwest::Method;
 use serde_json::{Value, json};
 use staffetta_simulator::{
-    Behaviour, Detail, Fault, FaultKind, InboundMessage, PairLimit, Signing, WindowMode, WindowState, Windows,
+    Behaviour, Detail, Fault, FaultKind, InboundMessage, Options, PairLimit, Signing, WindowMode,
+    WindowState, Windows,
 };
+use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
 fn code(answer: &Value) -> u64 {
@@ -335,12 +337,15 @@ async fn a_number_can_be_registered_and_read() {
 
 #[tokio::test]
 async fn it_runs_until_it_is_told_to_stop() {
-    let world = World::start().await;
-    let url = world.url("/_sim/report");
+    // On an address where nobody else takes the port once it is free.
+    let options = Options { listen: "127.4.0.2:0".parse().unwrap(), ..Options::default() };
+    let simulator = staffetta_simulator::start(options).await.unwrap();
+    let (address, url) = (simulator.address(), format!("{}/_sim/report", simulator.base_url()));
     let stop = CancellationToken::new();
-    let running = tokio::spawn(world.simulator.run_until(stop.clone()));
-    assert!(world.client.get(&url).send().await.unwrap().status().is_success());
+    let running = tokio::spawn(simulator.run_until(stop.clone()));
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    assert!(client.get(&url).send().await.unwrap().status().is_success());
     stop.cancel();
     running.await.unwrap().unwrap();
-    assert!(world.client.get(&url).send().await.unwrap_err().is_connect());
+    assert!(TcpStream::connect(address).await.is_err());
 }

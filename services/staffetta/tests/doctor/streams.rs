@@ -1,9 +1,9 @@
 //! NATS as it should not be.
 
 use staffetta_bus::Retention;
-use staffetta_testkit::{NatsOptions, NatsServer};
+use staffetta_testkit::{NatsOptions, NatsServer, until};
 
-use crate::world::{ROOM, World};
+use crate::world::{LIMIT, ROOM, World};
 
 const NATS: [&str; 2] = ["--only", "nats"];
 
@@ -35,12 +35,20 @@ async fn a_stream_that_is_gone_or_changed_is_named() {
 async fn every_setting_is_as_it_should_be_right_after_a_migration() {
     let world = World::new().await;
     let retention = Retention { replicas: 1, webhooks_max_bytes: ROOM, lane_max_commands: 1_000_000 };
-    assert_eq!(world.bus.stream_mismatches(&retention).await.unwrap(), []);
+    let mismatches = async |retention: &Retention| {
+        let told = async || world.bus.stream_mismatches(retention).await.ok();
+        until("NATS to answer in time", LIMIT, told).await.unwrap()
+    };
+    assert_eq!(mismatches(&retention).await, []);
     let fewer = Retention { lane_max_commands: 10, ..retention };
-    let mismatches = world.bus.stream_mismatches(&fewer).await.unwrap();
+    let mismatches = mismatches(&fewer).await;
     assert_eq!(mismatches.len(), 1, "{mismatches:?}");
     assert_eq!((mismatches[0].stream, mismatches[0].setting), ("SEND", "max_msgs_per_subject"));
-    let states = world.bus.stream_states().await;
+    let states = until("NATS to answer in time", LIMIT, async || {
+        let states = world.bus.stream_states().await;
+        states.iter().all(|(_, state)| state.is_ok()).then_some(states)
+    });
+    let states = states.await.unwrap();
     assert_eq!(states.iter().map(|(name, _)| *name).collect::<Vec<_>>(), staffetta_bus::STREAMS);
     for (name, state) in states {
         let state = state.unwrap().unwrap();

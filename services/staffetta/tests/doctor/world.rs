@@ -189,8 +189,14 @@ impl Said {
 
     /// Whether somebody did not answer as soon as the doctor wants it.
     fn misses_an_answer(&self) -> bool {
-        let words =
-            ["no answer within", "not answer within", "not answer in time", "its answer took", "timed out"];
+        let words = [
+            "no answer within",
+            "no answer in time",
+            "not answer within",
+            "not answer in time",
+            "its answer took",
+            "timed out",
+        ];
         let seen = self.findings().iter().filter_map(|finding| finding["seen"].as_str());
         seen.into_iter().any(|seen| words.iter().any(|words| seen.contains(words)))
     }
