@@ -251,14 +251,18 @@ async fn a_dead_endpoint_delays_no_other_and_gets_it_all_when_it_is_back() {
     ];
     apply_lines(&staffetta, &lines.concat()).await;
     let acme = staffetta.tenant(ORDERS, &streams);
-    let shown = async |id: &str| acme.read(&format!("/v1/endpoints/{id}")).await.unwrap().1;
-    let failing = async |id: &str| shown(id).await["failing_since"].is_string();
+    let shows = async |id: &str, field: &str, value: &str| {
+        let what = format!("{id} to show that its {field} is {value}");
+        let shown = async || {
+            let (_, endpoint) = acme.read(&format!("/v1/endpoints/{id}")).await.ok()?;
+            (endpoint[field] == value).then_some(())
+        };
+        until(&what, LIMIT, shown).await.unwrap();
+    };
     ill.answers(503);
     // That it has failed shows that it has begun.
     begun(&staffetta, &streams, "begin", || !well.posts().is_empty() && !ill.posts().is_empty()).await;
-    until("the dead one to be known as such", LIMIT, async || failing("acme-dead").await.then_some(()))
-        .await
-        .unwrap();
+    shows("acme-dead", "state", "failing").await;
     let from = streams.events().await.unwrap().len();
 
     talk(&staffetta, &streams, "talk").await;
@@ -267,13 +271,17 @@ async fn a_dead_endpoint_delays_no_other_and_gets_it_all_when_it_is_back() {
     assert_arrived(&told, &taken(&posts));
     assert_once(&up, posts.iter().map(|post| event(&post.json()).id));
     assert_eq!(taken(&ill.posts()), []);
-    let dead = shown("acme-dead").await;
-    assert_eq!(
-        (&dead["state"], &dead["last_error"]),
-        (&"failing".into(), &"no connection could be made".into())
-    );
-    let tries = acme.list("/v1/endpoints/acme-ill/attempts?failed=true", 5).await.unwrap();
-    assert!(!tries.is_empty() && tries.iter().all(|attempt| attempt["status"] == 503), "{tries:#?}");
+    // On a busy machine a try may come to nothing for another reason.
+    shows("acme-dead", "last_error", "no connection could be made").await;
+    let tried = until("the tries of the ill one", LIMIT, async || {
+        let tries = acme.list("/v1/endpoints/acme-ill/attempts?failed=true", 5).await.ok()?;
+        assert!(
+            tries.iter().all(|attempt| attempt["status"] == 503 || attempt["status"].is_null()),
+            "{tries:#?}"
+        );
+        tries.iter().any(|attempt| attempt["status"] == 503).then_some(())
+    });
+    tried.await.unwrap();
 
     ill.answers(200);
     assert_arrived(&told, &taken(&takes_all(&ill, &told).await));
@@ -281,8 +289,7 @@ async fn a_dead_endpoint_delays_no_other_and_gets_it_all_when_it_is_back() {
     let heir = Hook::start().await.unwrap();
     apply_lines(&staffetta, &hook_lines("acme-dead", heir.url())).await;
     assert_arrived(&told, &taken(&takes_all(&heir, &told).await));
-    let delivering = async || (shown("acme-dead").await["state"] == "delivering").then_some(());
-    until("it to be well", LIMIT, delivering).await.unwrap();
+    shows("acme-dead", "state", "delivering").await;
 }
 
 #[tokio::test]
