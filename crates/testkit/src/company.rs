@@ -16,7 +16,7 @@ thread_local! {
 /// program's one `/metrics`, or at moments that a busy machine shifts, wants to be alone.
 ///
 /// A test is a thread, as `#[tokio::test]` makes it: whatever it asks for later, it has what it took first.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Company(#[expect(dead_code, reason = "held, not read")] Arc<Held>);
 
 #[derive(Debug)]

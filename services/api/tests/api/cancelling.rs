@@ -37,11 +37,7 @@ async fn it_is_taken_back_once(gateway: &Gateway) {
         assert_eq!((again.status.as_u16(), again.json), (200, expected.clone()));
     }
 
-    let events = until("its event", WAIT, async || {
-        let events = gateway.events().await;
-        (!events.is_empty()).then_some(events)
-    });
-    let events = events.await.unwrap();
+    let events = gateway.told(1).await;
     let [event] = events.as_slice() else { panic!("{} events", events.len()) };
     assert_eq!(event.kind, EventType::CommandCancelled);
     assert_eq!(event.id, EventId::of(&["command", "acme", "inv-1", "cancelled"]));

@@ -260,12 +260,8 @@ async fn an_endpoint_is_disabled_and_enabled_and_each_is_told_once() {
     let disabled = Answer::of(disabled.send().await.unwrap()).await;
     assert_eq!(disabled.json["disabled"]["reason"], "disabled through the API");
 
-    let events = until("the events", WAIT, async || {
-        let events = gateway.events().await;
-        (events.len() >= 3).then_some(events)
-    });
     // One that took long to tell may stand behind the next.
-    let mut events = events.await.unwrap();
+    let mut events = gateway.told(3).await;
     events.sort_by_key(|event| event.time);
     let told: Vec<(&str, &str, &str, &Value)> = events
         .iter()

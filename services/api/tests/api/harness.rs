@@ -209,6 +209,15 @@ impl Gateway {
         events
     }
 
+    /// The same, once there are so many.
+    pub(crate) async fn told(&self, least: usize) -> Vec<Event> {
+        let told = until("the events to be told", WAIT, async || {
+            let events = self.events().await;
+            (events.len() >= least).then_some(events)
+        });
+        told.await.unwrap()
+    }
+
     /// Everything on SEND, oldest first.
     pub(crate) async fn queue(&self) -> Vec<Queued> {
         let mut stream = self.bus.jetstream().get_stream("SEND").await.unwrap();

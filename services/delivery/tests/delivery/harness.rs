@@ -77,10 +77,7 @@ pub(crate) fn webhook(world: &World, id: &str) -> String {
 
 impl World {
     pub(crate) async fn prepare(storage: Storage) -> Self {
-        Self::prepare_in(Company::others().await, storage).await
-    }
-
-    async fn prepare_in(company: Company, storage: Storage) -> Self {
+        let company = Company::others().await;
         let nats = NatsServer::start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let database_url = match storage {
@@ -113,13 +110,6 @@ impl World {
     /// With one delivery that runs, and these endpoints.
     pub(crate) async fn start(storage: Storage, endpoints: &[&str]) -> (Self, Running) {
         let world = Self::prepare(storage).await;
-        let running = world.begin(endpoints).await;
-        (world, running)
-    }
-
-    /// The same while no other world is in the program.
-    pub(crate) async fn start_alone(storage: Storage, endpoints: &[&str]) -> (Self, Running) {
-        let world = Self::prepare_in(Company::nobody().await, storage).await;
         let running = world.begin(endpoints).await;
         (world, running)
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use staffetta_domain::{Event, EventType};
 use staffetta_runtime::config::TelemetryConfig;
 use staffetta_runtime::telemetry::Telemetry;
-use staffetta_testkit::until;
+use staffetta_testkit::{Company, until};
 
 use crate::harness::{LIMIT, Storage, World};
 use crate::receiver::{OK, status};
@@ -46,7 +46,8 @@ async fn without_a_collector_an_event_s_trace_is_passed_on_in_each_try() {
 #[tokio::test]
 async fn how_endpoints_fare_is_shown() {
     let telemetry = telemetry();
-    let (world, delivery) = World::start_alone(Storage::Sqlite, &["gone-erp", "shy-erp"]).await;
+    let _alone = Company::nobody().await;
+    let (world, delivery) = World::start(Storage::Sqlite, &["gone-erp", "shy-erp"]).await;
     world.receiver.answers("gone-erp", |_, _| status(410));
     world.receiver.answers("shy-erp", |seen, _| if seen.conversation == "bad" { status(422) } else { OK });
     world.tell("bad").await;

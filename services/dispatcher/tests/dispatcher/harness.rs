@@ -177,15 +177,7 @@ impl World {
 
     /// Without a dispatcher.
     pub(crate) async fn prepare(setup: Setup) -> Self {
-        Self::prepare_in(Company::others().await, setup).await
-    }
-
-    /// The same while no other world is in the program.
-    pub(crate) async fn prepare_alone(setup: Setup) -> Self {
-        Self::prepare_in(Company::nobody().await, setup).await
-    }
-
-    async fn prepare_in(company: Company, setup: Setup) -> Self {
+        let company = Company::others().await;
         let nats = NatsServer::start().await.unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (database_url, database_line) = match setup.storage {

@@ -10,7 +10,7 @@ use staffetta_domain::Event;
 use staffetta_runtime::config::TelemetryConfig;
 use staffetta_runtime::telemetry::Telemetry;
 use staffetta_simulator::SimChannel;
-use staffetta_testkit::until;
+use staffetta_testkit::{Company, until};
 
 use crate::harness::{ANNA, BRUNO, LIMIT, Setup, World, json_headers, text, texts};
 
@@ -77,7 +77,8 @@ async fn a_backlog_is_shown_whole() {
     let telemetry = telemetry();
     let mut setup = Setup::default();
     setup.registry.more = r#", { id = "slow", tenant = "acme", provider = "cloud_api", waba_id = "W", phone_number_id = "103", access_token = "slow-token", rate = 2 }"#;
-    let world = Box::pin(World::prepare_alone(setup)).await;
+    let _alone = Company::nobody().await;
+    let world = Box::pin(World::prepare(setup)).await;
     world.provider.put_channel(number("103", "slow-token")).unwrap();
     let end = Timestamp::now() + SignedDuration::from_hours(48);
     world.provider.set_token_end("103", Some(end.as_second().unsigned_abs())).unwrap();
